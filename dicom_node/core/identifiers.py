@@ -8,7 +8,7 @@ import uuid
 from typing import NewType
 
 SpoolKey = NewType("SpoolKey", str)
-"""Where an instance's bytes lie, relative to the spool: the SHA-256 of its UID and its data set, never the UID itself."""
+"""Where an instance's bytes lie, relative to the spool: a SHA-256 over its UID and data set, never the UID itself."""
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 _LENIENT_UID = re.compile(r"[0-9.]{1,64}")
@@ -21,7 +21,7 @@ UID_ROOT = "2.25."
 
 
 def is_usable_uid(value: str) -> bool:
-    """Tell whether a received UID may be used as a key: 1 to 64 of digits and dots (PS3.5 9.1, leading zeros let by)."""
+    """Tell whether a received UID may be used as a key: 1 to 64 digits and dots (PS3.5 9.1; leading zeros let by)."""
     return _LENIENT_UID.fullmatch(value) is not None
 
 

@@ -63,3 +63,18 @@ class InputGeometry:
             self.pad_top + self.image_rows * self.scale_y,
             self.pad_left + self.image_columns * self.scale_x,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceMap:
+    """A map of evidence on the model's own grid, with the geometry that lays it on the image.
+
+    values: float32 [grid rows, grid columns], signed: positive speaks for a fracture. body: bool, same shape, true where
+    the cell lies on the body. kind: "evidence" where the map sums to the score (the attribution of record), "localiser"
+    where a head trained on boxes made it. The grid covers the whole input plane, cell by cell.
+    """
+
+    values: NDArray[np.float32]
+    body: NDArray[np.bool_]
+    geometry: InputGeometry
+    kind: str
