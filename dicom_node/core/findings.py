@@ -89,7 +89,7 @@ class Localisation:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One suspicious region: a closed polyline of (column, row) in the original image's pixels, first point repeated."""
+    """One suspicious region: a closed polyline of (column, row) in original pixels, first point repeated."""
 
     points: tuple[tuple[float, float], ...]
 

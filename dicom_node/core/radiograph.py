@@ -69,9 +69,9 @@ class InputGeometry:
 class EvidenceMap:
     """A map of evidence on the model's own grid, with the geometry that lays it on the image.
 
-    values: float32 [grid rows, grid columns], signed: positive speaks for a fracture. body: bool, same shape, true where
-    the cell lies on the body. kind: "evidence" where the map sums to the score (the attribution of record), "localiser"
-    where a head trained on boxes made it. The grid covers the whole input plane, cell by cell.
+    values: float32 [grid rows, grid columns], signed: positive speaks for a fracture. body: bool, same shape, true
+    where the cell lies on the body. kind: "evidence" where the map sums to the score (the attribution of record),
+    "localiser" where a head trained on boxes made it. The grid covers the whole input plane, cell by cell.
     """
 
     values: NDArray[np.float32]

@@ -1,0 +1,228 @@
+"""One frozen Settings, read once from a TOML file and passed in; `config/dicom-node.toml` explains every key."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dicom_node.core.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 6.2 AE: no control characters, no backslash
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+SrClass = Literal["comprehensive-3d", "comprehensive", "enhanced"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class NodeSettings(_Section):
+    """Who the node is and where it listens."""
+
+    ae_title: str = Field(default="DICOMNODE", pattern=AE_TITLE)
+    """Our AE title. A peer must call us by it."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback until you decide otherwise: DICOM has no passwords."""
+    port: int = Field(default=11112, ge=1, le=65535)
+    """TCP port; 104 needs a privilege, 11112 does not."""
+    state_dir: Path = Path("/var/lib/dicom-node")
+    """Ledger, spool, results. A relative path is taken from the configuration file's folder."""
+    calling_ae_titles: tuple[str, ...] = ()
+    """AE titles that may connect; empty: any that can reach the port."""
+    max_associations: int = Field(default=20, ge=1, le=200)
+    """Concurrent associations; one more is told to come back."""
+    network_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds without a byte on an open association before it is aborted."""
+    max_object_mib: int = Field(default=256, ge=1, le=4096)
+    """Largest accepted data set, MiB."""
+    reserve_mib: int = Field(default=1024, ge=0)
+    """Free space, MiB, that is never used: below it C-STORE is answered 0xA700 (out of resources)."""
+
+    @field_validator("calling_ae_titles")
+    @classmethod
+    def _legal_titles(cls, titles: tuple[str, ...]) -> tuple[str, ...]:
+        for title in titles:
+            if not re.match(AE_TITLE, title):
+                message = f"{title!r} is not an AE title: 1 to 16 printable characters without a backslash"
+                raise ValueError(message)
+        return titles
+
+
+class StudySettings(_Section):
+    """When a study counts as complete."""
+
+    quiet_s: float = Field(default=30.0, ge=0, le=86400)
+    """Seconds without a new radiograph before a study is closed."""
+    max_wait_s: float = Field(default=600.0, ge=0, le=86400)
+    """Longest time, seconds, that a study may stay open because images keep arriving."""
+
+
+class AnalysisSettings(_Section):
+    """The model and the process that runs it."""
+
+    bundle: Path = Path("engines/compact-fracatlas")
+    """Folder of the model bundle; a relative path is taken from the configuration file's folder, then its parent."""
+    bundle_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """If set, only the bundle with this digest (printed by `dicom-node bundle`) is used."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of the model runtime; 0: one per core."""
+    timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    """Longest time, seconds, for one job; then the worker is replaced and the job counts as crashed."""
+    crash_limit: int = Field(default=3, ge=1, le=100)
+    """Crashes before a job is given up and its image is reported as not analysed."""
+    decode_memory_mib: int = Field(default=2048, ge=256)
+    """Address space of the process that decodes pixels, MiB."""
+    decode_wall_s: float = Field(default=15.0, gt=0, le=600)
+    """Longest time, seconds, for decoding one image."""
+
+
+class ResultSettings(_Section):
+    """What the results look like."""
+
+    series_number: int = Field(default=9900, ge=1, le=999_999)
+    """SeriesNumber of the heatmap series; the report's is one higher. High, so that they sort after the images."""
+    sr_class: SrClass = "comprehensive-3d"
+    """SR SOP class: comprehensive-3d (what IHE AIR asks for), comprehensive, or enhanced, for older PACS."""
+
+
+class DestinationSettings(_Section):
+    """One PACS that results are sent to."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    """Short name used in logs and states."""
+    ae_title: str = Field(pattern=AE_TITLE)
+    """AE title of the destination."""
+    host: str = Field(min_length=1)
+    """Host name or address."""
+    port: int = Field(ge=1, le=65535)
+    """TCP port."""
+    timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds to wait for the destination to connect, accept bytes or answer."""
+    retry_first_s: float = Field(default=5.0, gt=0, le=3600)
+    """First wait after a failure, seconds; doubled each time."""
+    retry_longest_s: float = Field(default=600.0, gt=0, le=86400)
+    """Longest wait between tries, seconds."""
+    retry_days: float = Field(default=7.0, gt=0, le=365)
+    """Days after which a delivery is given up and left for `dicom-node queue retry`."""
+
+
+class LogSettings(_Section):
+    """What is logged. Events carry UIDs, never a patient's name."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: readable on a terminal, JSON otherwise."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is written."""
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    node: NodeSettings = NodeSettings()
+    study: StudySettings = StudySettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    results: ResultSettings = ResultSettings()
+    destinations: tuple[DestinationSettings, ...] = ()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        names = [destination.name for destination in self.destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            message = f"destinations: the name {twice[0]!r} is used twice; give each destination its own"
+            raise ValueError(message)
+        return self
+
+
+def load(path: Path) -> Settings:
+    """Read a configuration file; relative paths in it are resolved against its folder.
+
+    Raises SettingsError: one line a problem, each `file:line: key: what is wrong; what is allowed`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: cannot be read ({error.__class__.__name__}); give an existing TOML file with --config"
+        raise SettingsError(message) from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path}: not valid TOML: {error}"
+        raise SettingsError(message) from error
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(path, text, problem) for problem in error.errors())) from error
+    return _resolved(settings, path.resolve().parent)
+
+
+def _explain(path: Path, text: str, problem: Any) -> str:
+    """Return one problem as `file:line: key: message`, naming what is allowed."""
+    location = tuple(problem["loc"])
+    key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in location).replace(".[", "[")
+    if problem["type"] == "extra_forbidden":
+        message = f"unknown key; allowed here: {', '.join(_allowed(location))}"
+    else:
+        message = f"{problem['msg']}, not {problem['input']!r}" if location else str(problem["msg"])
+        if problem["type"] == "missing":
+            message = "is required"
+    return f"{path}:{_line_of(text, location)}: {key or 'settings'}: {message}"
+
+
+def _allowed(location: tuple[Any, ...]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {
+        "node": NodeSettings,
+        "study": StudySettings,
+        "analysis": AnalysisSettings,
+        "results": ResultSettings,
+        "destinations": DestinationSettings,
+        "log": LogSettings,
+    }
+    return list(sections.get(str(location[0]) if len(location) > 1 else "", Settings).model_fields)
+
+
+_HEADER = re.compile(r"^\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
+
+
+def _line_of(text: str, location: tuple[Any, ...]) -> int:
+    """Return the line (from 1) where a key is set, else of the section it belongs to, else 1."""
+    section, found, count = "", 1, -1
+    wanted = str(location[0]) if location else ""
+    index = next((part for part in location if isinstance(part, int)), None)
+    leaf = str(location[-1]) if len(location) > 1 else wanted
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = _HEADER.match(line)
+        if header:
+            section = header.group(1)
+            count += section == wanted
+            if section == wanted and (index is None or count == index):
+                found = number
+        here = section == wanted and (index is None or count == index)
+        top = len(location) == 1 and not section
+        if (here or top) and re.match(rf"\s*{re.escape(leaf)}\s*=", line):
+            return number
+    return found
+
+
+def _resolved(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with relative paths made absolute."""
+    state = folder / settings.node.state_dir
+    bundle = folder / settings.analysis.bundle
+    if not bundle.exists() and (folder.parent / settings.analysis.bundle).exists():
+        bundle = folder.parent / settings.analysis.bundle
+    return settings.model_copy(
+        update={
+            "node": settings.node.model_copy(update={"state_dir": state}),
+            "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
+        }
+    )
