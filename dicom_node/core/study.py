@@ -23,6 +23,18 @@ class InstanceHeader:
     has_pixel_data: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One C-STORE request: the command's UIDs, the negotiated transfer syntax, who sent it, and the encoded data set."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+    peer: str
+    dataset: bytes
+
+
 class Role(str, Enum):
     """What an instance is to this node."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 MAX_ELEMENTS = 100_000
 MAX_ITEMS = 20_000
+MAX_FRAGMENTS = 1_000_000
 MAX_INFLATED = 256 << 20
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -178,8 +179,9 @@ class _Walker:
 
     def _item(self, length: int, level: _Level) -> None:
         self._items += 1
-        if self._items > MAX_ITEMS:
-            self._broken(f"more than {MAX_ITEMS} items")
+        most = MAX_FRAGMENTS if self._in_pixels else MAX_ITEMS
+        if self._items > most:
+            self._broken(f"more than {most} items")
         if not level.holds_items:
             self._broken("an item stands outside a sequence")
         if length == _UNDEFINED:

@@ -1,0 +1,143 @@
+"""The work queue: leased with a fence, answered by compare-and-set, given up after too many crashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, insert, select, update
+
+from dicom_node.ledger.database import job
+
+if TYPE_CHECKING:
+    from dicom_node.core.delivery import Backoff
+
+ANALYSE, COMPOSE = "analyse", "compose"
+_FIRST, _SECOND = 0, 1  # a study that waits only for its report goes before new images
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job that is being worked on; `fence` must come back with the answer."""
+
+    job_id: int
+    fence: int
+    kind: str
+    instance_id: int | None
+    version_id: int | None
+    crashes: int
+    attempts: int
+    created_at: float
+
+
+def enqueue_analysis(connection: Connection, instance_id: int, bundle_sha256: str, now: float) -> None:
+    """Queue the analysis of an image by a bundle, unless it is there already."""
+    key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
+    if connection.execute(select(job.c.id).where(job.c.key == key)).first() is None:
+        _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
+
+
+def enqueue_composition(connection: Connection, version_id: int, now: float) -> None:
+    """Queue the composition of a study's version; one that a restart had cancelled is taken up again."""
+    key = f"{COMPOSE}:{version_id}"
+    revived = connection.execute(
+        update(job).where(job.c.key == key, job.c.state == "cancelled").values(state="ready", run_after=now)
+    ).rowcount
+    if not revived:
+        _enqueue(connection, COMPOSE, key, _FIRST, now, version_id=version_id)
+
+
+def _enqueue(  # noqa: PLR0913 - one row's columns
+    connection: Connection,
+    kind: str,
+    key: str,
+    priority: int,
+    now: float,
+    *,
+    instance_id: int | None = None,
+    version_id: int | None = None,
+) -> None:
+    connection.execute(
+        insert(job).values(
+            kind=kind,
+            key=key,
+            instance_id=instance_id,
+            version_id=version_id,
+            state="ready",
+            priority=priority,
+            fence=0,
+            attempts=0,
+            crashes=0,
+            created_at=now,
+            run_after=now,
+        )
+    )
+
+
+def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:
+    """Lease the most urgent job that is due, or return None."""
+    query = (
+        select(job).where(job.c.state == "ready", job.c.run_after <= now).order_by(job.c.priority, job.c.id).limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    fence = row["fence"] + 1
+    taken = connection.execute(
+        update(job)
+        .where(job.c.id == row["id"], job.c.state == "ready", job.c.fence == row["fence"])
+        .values(state="leased", fence=fence, lease_until=now + lease_s)
+    ).rowcount
+    if not taken:
+        return None
+    return Lease(
+        job_id=row["id"],
+        fence=fence,
+        kind=row["kind"],
+        instance_id=row["instance_id"],
+        version_id=row["version_id"],
+        crashes=row["crashes"],
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+    )
+
+
+def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:
+    """Change a leased job, if the lease is still the one that was given."""
+    changed = connection.execute(
+        update(job)
+        .where(job.c.id == lease_.job_id, job.c.fence == lease_.fence, job.c.state == "leased")
+        .values(lease_until=None, **values)
+    ).rowcount
+    return changed == 1
+
+
+def complete(connection: Connection, lease_: Lease) -> bool:
+    """Mark a job done; false where the lease was lost, so its result must be dropped."""
+    return _settle(connection, lease_, state="done")
+
+
+def fail(connection: Connection, lease_: Lease, error: str, backoff: Backoff, now: float, jitter: float) -> bool:
+    """Note an error the worker reported and say when to try again; return true where the job is now dead."""
+    again = backoff.next_attempt(lease_.attempts + 1, now, lease_.created_at, jitter)
+    state = "dead" if again is None else "ready"
+    run_after = now if again is None else again
+    changed = _settle(
+        connection, lease_, state=state, run_after=run_after, attempts=lease_.attempts + 1, last_error=error
+    )
+    return changed and again is None
+
+
+def crash(connection: Connection, lease_: Lease, error: str, limit: int) -> bool:
+    """Note that a lease ended without an answer; return true where the job is now dead."""
+    crashes = lease_.crashes + 1
+    state = "dead" if crashes >= limit else "ready"
+    changed = _settle(connection, lease_, state=state, crashes=crashes, last_error=error)
+    return changed and crashes >= limit
+
+
+def release_all(connection: Connection) -> int:
+    """Make every leased job ready again: the node restarts, so no answer to those leases can come any more."""
+    return connection.execute(
+        update(job).where(job.c.state == "leased").values(state="ready", fence=job.c.fence + 1, lease_until=None)
+    ).rowcount

@@ -1,0 +1,252 @@
+"""Answers: what was found in each image, and the published version of each study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from dicom_node.core.identifiers import SpoolKey
+from dicom_node.ledger import history
+from dicom_node.ledger.database import (
+    analysis,
+    delivery,
+    instance,
+    result_object,
+    study,
+    version,
+    version_instance,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What a bundle said about an image: the finding as JSON, and the folder with its maps (relative), if any."""
+
+    instance_id: int
+    bundle_sha256: str
+    finding: str
+    folder: str | None
+    folder_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageToAnalyse:
+    """What the worker needs to know of an image."""
+
+    instance_id: int
+    study_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    spool_key: SpoolKey
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysedView:
+    """One view of a version's manifest with its answer."""
+
+    sop_instance_uid: str
+    spool_key: SpoolKey
+    finding: str
+    folder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionToCompose:
+    """What the worker needs to know of a study's version."""
+
+    version_id: int
+    study_instance_uid: str
+    number: int
+    closed_at: float
+    views: tuple[AnalysedView, ...]
+    predecessor: ReportObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportObject:
+    """One SOP instance of a published result, in sending order."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A composed version as it is to be published; the folder is relative to the state folder."""
+
+    outcome: str
+    probability: float | None
+    reason_code: str | None
+    reason_text: str | None
+    bundle_sha256: str
+    folder: str
+    folder_sha256: str
+    objects: tuple[ReportObject, ...]
+
+
+def image(connection: Connection, instance_id: int) -> ImageToAnalyse:
+    """Return what the worker needs to know of an image."""
+    row = (
+        connection.execute(
+            select(instance, study.c.study_instance_uid)
+            .join(study, study.c.id == instance.c.study_id)
+            .where(instance.c.id == instance_id)
+        )
+        .mappings()
+        .one()
+    )
+    return ImageToAnalyse(
+        instance_id=instance_id,
+        study_instance_uid=row["study_instance_uid"],
+        sop_instance_uid=row["sop_instance_uid"],
+        sop_class_uid=row["sop_class_uid"],
+        modality=row["modality"],
+        spool_key=SpoolKey(row["spool_key"]),
+    )
+
+
+def save_analysis(connection: Connection, analysed: Analysed, now: float) -> None:
+    """Keep what was found in an image; the same bundle's later answer replaces its earlier one."""
+    key = (analysis.c.instance_id == analysed.instance_id) & (analysis.c.bundle_sha256 == analysed.bundle_sha256)
+    values: dict[str, Any] = {
+        "finding": analysed.finding,
+        "folder": analysed.folder,
+        "folder_sha256": analysed.folder_sha256,
+        "made_at": now,
+    }
+    if not connection.execute(update(analysis).where(key).values(**values)).rowcount:
+        connection.execute(
+            insert(analysis).values(instance_id=analysed.instance_id, bundle_sha256=analysed.bundle_sha256, **values)
+        )
+
+
+def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> VersionToCompose:
+    """Return a version's manifest with the bundle's answer for each view, in the order in which they came."""
+    row = (
+        connection.execute(
+            select(version, study.c.study_instance_uid)
+            .join(study, study.c.id == version.c.study_id)
+            .where(version.c.id == version_id)
+        )
+        .mappings()
+        .one()
+    )
+    views = connection.execute(
+        select(instance.c.sop_instance_uid, instance.c.spool_key, analysis.c.finding, analysis.c.folder)
+        .join(version_instance, version_instance.c.instance_id == instance.c.id)
+        .join(analysis, (analysis.c.instance_id == instance.c.id) & (analysis.c.bundle_sha256 == bundle_sha256))
+        .where(version_instance.c.version_id == version_id)
+        .order_by(instance.c.received_at, instance.c.id)
+    ).all()
+    return VersionToCompose(
+        version_id=version_id,
+        study_instance_uid=row["study_instance_uid"],
+        number=row["number"],
+        closed_at=row["closed_at"],
+        views=tuple(AnalysedView(v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views),
+        predecessor=_report_of(connection, row["predecessor_id"]),
+    )
+
+
+def _report_of(connection: Connection, version_id: int | None) -> ReportObject | None:
+    if version_id is None:
+        return None
+    return next((found for found in objects(connection, version_id) if found.kind == "sr"), None)
+
+
+def objects(connection: Connection, version_id: int) -> tuple[ReportObject, ...]:
+    """Return a published version's SOP instances in sending order."""
+    rows = connection.execute(
+        select(result_object).where(result_object.c.version_id == version_id).order_by(result_object.c.position)
+    ).mappings()
+    return tuple(
+        ReportObject(
+            kind=row["kind"],
+            sop_class_uid=row["sop_class_uid"],
+            sop_instance_uid=row["sop_instance_uid"],
+            series_instance_uid=row["series_instance_uid"],
+            transfer_syntax_uid=row["transfer_syntax_uid"],
+            file=row["file"],
+        )
+        for row in rows.all()
+    )
+
+
+def publish(
+    connection: Connection, version_id: int, published: Published, destinations: tuple[str, ...], now: float
+) -> bool:
+    """Publish a version by one compare-and-set and queue its deliveries; false where it is no longer wanted."""
+    changed = connection.execute(
+        update(version)
+        .where(version.c.id == version_id, version.c.state == "composing")
+        .values(
+            state="published",
+            outcome=published.outcome,
+            probability=published.probability,
+            reason_code=published.reason_code,
+            reason_text=published.reason_text,
+            bundle_sha256=published.bundle_sha256,
+            folder=published.folder,
+            folder_sha256=published.folder_sha256,
+            published_at=now,
+        )
+    ).rowcount
+    if not changed:
+        return False
+    for position, item in enumerate(published.objects):
+        connection.execute(
+            insert(result_object).values(
+                version_id=version_id,
+                position=position,
+                kind=item.kind,
+                sop_class_uid=item.sop_class_uid,
+                sop_instance_uid=item.sop_instance_uid,
+                series_instance_uid=item.series_instance_uid,
+                transfer_syntax_uid=item.transfer_syntax_uid,
+                file=item.file,
+            )
+        )
+    _queue_deliveries(connection, version_id, destinations, now)
+    uid, number = _name(connection, version_id)
+    detail = f"version {number}: {published.outcome}" + (f", {published.reason_text}" if published.reason_text else "")
+    history.note(connection, now, "result.published", study=uid, detail=detail)
+    return True
+
+
+def fail_version(connection: Connection, version_id: int, error: str, now: float) -> None:
+    """Note that a version could not be composed; it stays visible until it is replayed."""
+    connection.execute(update(version).where(version.c.id == version_id).values(state="failed", reason_text=error))
+    uid, number = _name(connection, version_id)
+    history.note(connection, now, "result.failed", study=uid, detail=f"version {number}: {error}")
+
+
+def _name(connection: Connection, version_id: int) -> tuple[str, int]:
+    row = connection.execute(
+        select(study.c.study_instance_uid, version.c.number)
+        .join(version, version.c.study_id == study.c.id)
+        .where(version.c.id == version_id)
+    ).one()
+    return row.study_instance_uid, row.number
+
+
+def _queue_deliveries(connection: Connection, version_id: int, destinations: tuple[str, ...], now: float) -> None:
+    study_id = connection.execute(select(version.c.study_id).where(version.c.id == version_id)).scalar_one()
+    for destination in destinations:
+        connection.execute(
+            insert(delivery).values(
+                version_id=version_id,
+                study_id=study_id,
+                destination=destination,
+                state="ready",
+                attempts=0,
+                created_at=now,
+                run_after=now,
+            )
+        )

@@ -1,0 +1,133 @@
+"""The folder of received bytes and of results: written once, on disk before anyone is told."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dicom_node.core.identifiers import SpoolKey
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolders:
+    """Where things lie under the state folder; every name is a digest or a number, never an attribute of a patient."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def incoming(self) -> Path:
+        """Files being written; whatever lies here at start was never acknowledged."""
+        return self.root / "incoming"
+
+    @property
+    def instances(self) -> Path:
+        """Received instances as Part 10 files."""
+        return self.root / "instances"
+
+    @property
+    def work(self) -> Path:
+        """Folders a worker is filling; emptied at start."""
+        return self.root / "work"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket between node and worker."""
+        return self.root / "worker.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one node that owns this folder."""
+        return self.root / "node.lock"
+
+    def create(self) -> None:
+        """Make the folders, readable by the service user only."""
+        for folder in (self.root, self.incoming, self.instances, self.work):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def instance_path(self, key: SpoolKey) -> Path:
+        """Return the file of a received instance."""
+        return self.instances / f"{key}.dcm"
+
+    def clear_leftovers(self) -> None:
+        """Remove what a crash left half-written: nothing in here was ever acknowledged or published."""
+        for folder in (self.incoming, self.work):
+            for entry in folder.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+
+
+def write_durably(target: Path, temporary: Path, chunks: Iterable[bytes]) -> None:
+    """Write chunks to `target` so that after a power cut it is there whole or not at all.
+
+    temporary > fsync > rename > fsync of the folder. Raises OSError with nothing left behind.
+    """
+    _make_folder(target.parent)
+    try:
+        with temporary.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(target.parent)
+
+
+def publish_folder(source: Path, target: Path) -> None:
+    """Move a finished folder to its final name, durably; an orphan of the same name (a crash's leftover) gives way."""
+    _make_folder(target.parent)
+    for file in sorted(source.iterdir()):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    fsync_folder(source)
+    if target.exists():
+        shutil.rmtree(target)
+    source.rename(target)
+    fsync_folder(target.parent)
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 over names and contents of a folder's files, in the order of their names."""
+    total = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that an unprivileged process may still write to the folder's file system."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fsync_folder(folder.parent)

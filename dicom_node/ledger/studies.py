@@ -1,0 +1,123 @@
+"""Closing studies and making versions of their results: always from rows, never from a timer in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, exists, func, insert, literal, select, update
+
+from dicom_node.core.study import Role
+from dicom_node.ledger import history, jobs
+from dicom_node.ledger.database import instance, job, study, version, version_instance
+
+_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A study that was just closed; version is None where it holds no radiograph that is not yet reported."""
+
+    study_instance_uid: str
+    version: int | None
+    views: int
+
+
+def close_due(connection: Connection, bundle_sha256: str, now: float) -> list[Closed]:
+    """Close every study whose time has come (at most 100 a call); its views are to be answered by this bundle."""
+    due = connection.execute(
+        select(study).where(study.c.state == "open", study.c.closes_at <= now).order_by(study.c.closes_at).limit(_BATCH)
+    ).mappings()
+    closed = [
+        _close(connection, row["id"], row["study_instance_uid"], row["first_unreported_at"], now) for row in due.all()
+    ]
+    if any(item.version for item in closed):
+        queue_missing_analyses(connection, bundle_sha256, now)
+    return closed
+
+
+def next_closing(connection: Connection) -> float | None:
+    """Return when the next open study is due (epoch seconds), or None."""
+    value = connection.execute(select(func.min(study.c.closes_at)).where(study.c.state == "open")).scalar()
+    return None if value is None else float(value)
+
+
+def _close(connection: Connection, study_id: int, uid: str, unreported: float | None, now: float) -> Closed:
+    connection.execute(update(study).where(study.c.id == study_id).values(state="closed", first_unreported_at=None))
+    if unreported is None:
+        history.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
+        return Closed(uid, None, 0)
+    number, views = _make_version(connection, study_id, now)
+    history.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {views} radiographs")
+    return Closed(uid, number, views)
+
+
+def _make_version(connection: Connection, study_id: int, now: float) -> tuple[int, int]:
+    """Make the next version with its manifest; one that was never published gives way to it."""
+    earlier = connection.execute(
+        select(version.c.id, version.c.number, version.c.state)
+        .where(version.c.study_id == study_id)
+        .order_by(version.c.number.desc())
+    ).all()
+    for row in earlier:
+        if row.state in {"waiting", "composing"}:
+            connection.execute(update(version).where(version.c.id == row.id).values(state="superseded"))
+            connection.execute(
+                update(job)
+                .where(job.c.version_id == row.id, job.c.state.in_(("ready", "leased")))
+                .values(state="cancelled")
+            )
+    number = earlier[0].number + 1 if earlier else 1
+    key = connection.execute(
+        insert(version).values(
+            study_id=study_id,
+            number=number,
+            state="waiting",
+            closed_at=now,
+            predecessor_id=next((row.id for row in earlier if row.state == "published"), None),
+        )
+    ).inserted_primary_key
+    assert key is not None  # noqa: S101 - an insert of one row always has its key
+    views = connection.execute(
+        insert(version_instance).from_select(
+            ["version_id", "instance_id"],
+            select(literal(key[0]), instance.c.id).where(
+                instance.c.study_id == study_id, instance.c.role == Role.VIEW.value, instance.c.is_current
+            ),
+        )
+    ).rowcount
+    return number, views
+
+
+def promote_waiting(connection: Connection, now: float) -> int:
+    """Queue the composition of every version whose images are all analysed, or given up; return how many."""
+    unfinished = exists().where(
+        version_instance.c.version_id == version.c.id,
+        job.c.instance_id == version_instance.c.instance_id,
+        job.c.state.in_(("ready", "leased")),
+    )
+    ready = connection.execute(select(version.c.id).where(version.c.state == "waiting", ~unfinished).limit(_BATCH))
+    ids = [row.id for row in ready]
+    for version_id in ids:
+        connection.execute(update(version).where(version.c.id == version_id).values(state="composing"))
+        jobs.enqueue_composition(connection, version_id, now)
+    return len(ids)
+
+
+def queue_missing_analyses(connection: Connection, bundle_sha256: str, now: float) -> None:
+    """Queue what a waiting version still needs from this bundle: an earlier one may have analysed some of its views."""
+    rows = connection.execute(
+        select(version_instance.c.instance_id)
+        .join(version, version.c.id == version_instance.c.version_id)
+        .where(version.c.state == "waiting")
+        .distinct()
+    )
+    for row in rows.all():
+        jobs.enqueue_analysis(connection, row.instance_id, bundle_sha256, now)
+
+
+def recompose_unpublished(connection: Connection) -> None:
+    """Make versions that were being composed wait again: at start the bundle may be another one."""
+    rows = connection.execute(select(version.c.id).where(version.c.state == "composing")).all()
+    for row in rows:
+        connection.execute(update(version).where(version.c.id == row.id).values(state="waiting"))
+        connection.execute(update(job).where(job.c.version_id == row.id).values(state="cancelled"))
