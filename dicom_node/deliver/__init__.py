@@ -1,0 +1,1 @@
+"""Stage 4: bring a published result to a destination."""

@@ -1,0 +1,1 @@
+"""Stage 1: accept an instance, judge what it is, and record it before the peer hears success."""

@@ -1,0 +1,1 @@
+"""The processes: supervisor, node, worker. The only code with loops, clocks, signals and wiring."""

@@ -1,0 +1,171 @@
+"""What node and worker say to each other: length-prefixed JSON over a Unix socket, never a pickle."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Union
+
+from pydantic import Discriminator, TypeAdapter
+
+from dicom_node.core.findings import StudyFinding, ViewFinding
+
+if TYPE_CHECKING:
+    import socket
+
+_LENGTH = struct.Struct(">I")
+MAX_MESSAGE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The worker introduces itself with the digest of the bundle it found and what runs it."""
+
+    bundle_sha256: str
+    runtime: str
+    problem: str | None
+    type: Literal["hello"] = "hello"
+
+
+@dataclass(frozen=True)
+class Next:
+    """The worker asks for a job."""
+
+    type: Literal["next"] = "next"
+
+
+@dataclass(frozen=True)
+class Idle:
+    """There is no job at the moment; ask again."""
+
+    type: Literal["idle"] = "idle"
+
+
+@dataclass(frozen=True)
+class AnalyseJob:
+    """Analyse one image; put what is to be kept into `folder` (a new folder, relative to the state folder)."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    modality: str
+    spool_key: str
+    folder: str
+    type: Literal["analyse"] = "analyse"
+
+
+@dataclass(frozen=True)
+class ViewToCompose:
+    """One view of a study with its finding and the folder of its maps, if there is one."""
+
+    sop_instance_uid: str
+    spool_key: str
+    finding: ViewFinding
+    folder: str | None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The report that this version replaces."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True)
+class ComposeJob:
+    """Compose a study's version into `folder` (a new folder, relative to the state folder)."""
+
+    study_instance_uid: str
+    version: int
+    closed_at: float
+    views: tuple[ViewToCompose, ...]
+    predecessor: Reference | None
+    folder: str
+    type: Literal["compose"] = "compose"
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """The answer to AnalyseJob; folder_sha256 is None where nothing was kept."""
+
+    finding: ViewFinding
+    folder_sha256: str | None
+    engine_ms: float | None
+    type: Literal["analysed"] = "analysed"
+
+
+@dataclass(frozen=True)
+class ComposedObject:
+    """One file of a composed result, in sending order."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The answer to ComposeJob."""
+
+    finding: StudyFinding
+    folder_sha256: str
+    objects: tuple[ComposedObject, ...]
+    type: Literal["composed"] = "composed"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job raised; it may be tried again."""
+
+    error: str
+    type: Literal["failed"] = "failed"
+
+
+Message = Annotated[
+    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed],  # noqa: UP007 - for TypeAdapter on 3.10
+    Discriminator("type"),
+]
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
+FINDING: TypeAdapter[ViewFinding] = TypeAdapter(ViewFinding)
+
+
+class Channel:
+    """A stream socket that carries messages."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, message: Message) -> None:
+        """Send one message. Raises OSError where the other end is gone."""
+        body = _ADAPTER.dump_json(message)
+        self._socket.sendall(_LENGTH.pack(len(body)) + body)
+
+    def receive(self, timeout_s: float | None = None) -> Message:
+        """Return the next message.
+
+        Raises EOFError where the other end is gone, TimeoutError after timeout_s, ValueError on what is no message.
+        """
+        self._socket.settimeout(timeout_s)
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        if length > MAX_MESSAGE:
+            message = f"a message of {length} bytes is longer than {MAX_MESSAGE}"
+            raise ValueError(message)
+        return _ADAPTER.validate_json(self._exactly(length))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _exactly(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self._socket.recv(min(size - len(parts), 1 << 16))
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
