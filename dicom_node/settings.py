@@ -112,7 +112,7 @@ class DestinationSettings(_Section):
     retry_longest_s: float = Field(default=600.0, gt=0, le=86400)
     """Longest wait between tries, seconds."""
     retry_days: float = Field(default=7.0, gt=0, le=365)
-    """Days after which a delivery is given up and left for `dicom-node queue retry`."""
+    """Days after which a delivery is given up and left for `dicom-node retry`."""
 
 
 class LogSettings(_Section):

@@ -126,8 +126,24 @@ class Failed:
     type: Literal["failed"] = "failed"
 
 
+@dataclass(frozen=True)
+class Revive:
+    """A person asks to send again what was given up, of one study or (empty UID) of all."""
+
+    study_instance_uid: str
+    type: Literal["revive"] = "revive"
+
+
+@dataclass(frozen=True)
+class Revived:
+    """How many deliveries are tried again."""
+
+    count: int
+    type: Literal["revived"] = "revived"
+
+
 Message = Annotated[
-    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed],  # noqa: UP007 - for TypeAdapter on 3.10
+    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed, Revive, Revived],  # noqa: UP007 - for TypeAdapter on 3.10
     Discriminator("type"),
 ]
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)

@@ -1,0 +1,33 @@
+"""`dicom-node check`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from dicom_node import settings as configuration
+from dicom_node.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Add nothing: --config is all it needs."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the settings mean; 2 and one line a problem where they cannot be used."""
+    try:
+        settings = configuration.load(arguments.config)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    node = settings.node
+    print(f"{arguments.config}: good")
+    print(f"listens as {node.ae_title} on {node.host}:{node.port}, keeps its state in {node.state_dir}")
+    for destination in settings.destinations:
+        print(f"sends to {destination.name}: {destination.ae_title} at {destination.host}:{destination.port}")
+    if not settings.destinations:
+        print("sends nowhere: add a [[destinations]] block")
+    return 0

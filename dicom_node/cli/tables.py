@@ -1,0 +1,55 @@
+"""Printing ledger rows: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node import settings as configuration
+from dicom_node.ledger.overview import Overview
+from dicom_node.ledger.spool import StateFolders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+
+def open_overview(config: Path) -> Overview:
+    """Return the read-only view of the configured node's ledger."""
+    return Overview(StateFolders(configuration.load(config).node.state_dir).ledger)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as a table; UIDs are folded rather than cut."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def when(seconds: float | None) -> str:
+    """Return a ledger time as local date and time."""
+    if seconds is None:
+        return ""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def answer(row: dict[str, Any]) -> str:
+    """Return a version's outcome in words, or what it waits for."""
+    if row.get("outcome") is None:
+        return str(row.get("result") or row.get("state") or "")
+    words = str(row["outcome"])
+    if row.get("probability") is not None:
+        words += f" ({row['probability']:.0%})"
+    return f"{words}: {row['reason_text']}" if row.get("reason_text") else words

@@ -1,0 +1,280 @@
+"""The node's side of the worker socket: leases jobs, takes answers, counts crashes."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.core.delivery import Backoff
+from dicom_node.core.findings import Reason, ReasonCode, not_analysed
+from dicom_node.ledger import jobs, outbox, results
+from dicom_node.ledger.jobs import ANALYSE, Lease
+from dicom_node.ledger.results import Published, ReportObject
+from dicom_node.ledger.spool import StateFolders, folder_digest, publish_folder
+from dicom_node.services.messages import (
+    FINDING,
+    Analysed,
+    AnalyseJob,
+    Channel,
+    Composed,
+    ComposeJob,
+    Failed,
+    Hello,
+    Idle,
+    Next,
+    Reference,
+    Revive,
+    Revived,
+    ViewToCompose,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dicom_node.ledger.database import Database
+    from dicom_node.services.threads import Bell, Threads
+
+log = structlog.get_logger(__name__)
+
+_LONG_POLL_S = 5.0
+_GRACE_S = 10.0  # the worker ends itself at the time-out; this is for its goodbye
+_RETRY = Backoff(first_s=1.0, longest_s=300.0, give_up_s=7 * 86400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """Which bundle answers, how long a job may take (seconds), how often it may crash, and who gets the results."""
+
+    bundle_sha256: str
+    timeout_s: float
+    crash_limit: int
+    destinations: tuple[str, ...]
+
+
+class Dispatcher:
+    """Serves workers, each in a thread of its own; a lease lives exactly as long as its worker's connection."""
+
+    def __init__(  # noqa: PLR0913 - the parts of the node that one job touches
+        self,
+        settings: DispatchSettings,
+        *,
+        ledger: Database,
+        folders: StateFolders,
+        bell: Bell,
+        clock: Callable[[], float],
+        dice: Callable[[], float],
+        threads: Threads,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._folders = folders
+        self._bell = bell
+        self._clock = clock
+        self._dice = dice
+        self._threads = threads
+        self._listener = self._listen()
+
+    def _listen(self) -> socket.socket:
+        self._folders.socket.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self._folders.socket))
+        self._folders.socket.chmod(0o600)
+        listener.listen(8)
+        listener.settimeout(1.0)
+        return listener
+
+    def run(self) -> None:
+        """Accept workers until the node stops."""
+        number = 0
+        while not self._threads.stopping.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            number += 1
+            channel = Channel(sock)
+            self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel))  # type: ignore[misc]
+        self._listener.close()
+
+    def _serve(self, channel: Channel) -> None:
+        try:
+            hello = channel.receive(_GRACE_S)
+            if isinstance(hello, Revive):
+                channel.send(self._revive(hello))
+            if not isinstance(hello, Hello):
+                return
+            log.info("worker.joined", bundle=hello.bundle_sha256, runtime=hello.runtime, problem=hello.problem)
+            if hello.bundle_sha256 != self._settings.bundle_sha256:
+                # The bundle was switched under a running node: start afresh, so that every row names the right one.
+                log.warning("bundle.changed", before=self._settings.bundle_sha256, now=hello.bundle_sha256)
+                self._threads.stopping.set()
+                return
+            while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
+                self._serve_one(channel)
+        except (EOFError, OSError, ValueError) as error:
+            log.info("worker.left", cause=type(error).__name__)
+        finally:
+            channel.close()
+
+    def _revive(self, request: Revive) -> Revived:
+        with self._ledger.transaction() as connection:
+            count = outbox.revive(connection, request.study_instance_uid, self._clock())
+        log.info("delivery.revived", study=request.study_instance_uid or None, deliveries=count)
+        self._bell.ring()
+        return Revived(count)
+
+    def _serve_one(self, channel: Channel) -> None:
+        lease = self._lease()
+        if lease is None:
+            channel.send(Idle())
+            return
+        job = self._job(lease)
+        try:
+            channel.send(job)
+            answer = channel.receive(self._settings.timeout_s + _GRACE_S)
+        except (EOFError, OSError, ValueError) as error:
+            self._crashed(lease, type(error).__name__)
+            raise
+        if isinstance(answer, Analysed) and lease.kind == ANALYSE:
+            self._take_analysis(lease, job.folder, answer)
+        elif isinstance(answer, Composed) and lease.kind != ANALYSE:
+            self._take_composition(lease, job.folder, answer)
+        else:
+            self._failed(lease, answer.error if isinstance(answer, Failed) else "an answer to another question")
+        self._bell.ring()
+
+    def _lease(self) -> Lease | None:
+        heard = self._bell.count()
+        lease = self._try_lease()
+        if lease is None and not self._threads.stopping.is_set():
+            self._bell.wait(heard, _LONG_POLL_S)
+            lease = self._try_lease()
+        return lease
+
+    def _try_lease(self) -> Lease | None:
+        with self._ledger.transaction() as connection:
+            return jobs.lease(connection, self._clock(), self._settings.timeout_s)
+
+    def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
+        folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"
+        with self._ledger.transaction() as connection:
+            if lease.instance_id is not None:
+                image = results.image(connection, lease.instance_id)
+                return AnalyseJob(
+                    sop_instance_uid=image.sop_instance_uid,
+                    sop_class_uid=image.sop_class_uid,
+                    study_instance_uid=image.study_instance_uid,
+                    modality=image.modality,
+                    spool_key=image.spool_key,
+                    folder=folder,
+                )
+            version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
+        replaced = version.predecessor
+        return ComposeJob(
+            study_instance_uid=version.study_instance_uid,
+            version=version.number,
+            closed_at=version.closed_at,
+            views=tuple(
+                ViewToCompose(view.sop_instance_uid, view.spool_key, FINDING.validate_json(view.finding), view.folder)
+                for view in version.views
+            ),
+            predecessor=Reference(replaced.sop_class_uid, replaced.sop_instance_uid, replaced.series_instance_uid)
+            if replaced
+            else None,
+            folder=folder,
+        )
+
+    def _take_analysis(self, lease: Lease, folder: str, answer: Analysed) -> None:
+        instance_id = lease.instance_id or 0
+        kept = None
+        if answer.folder_sha256 is not None:
+            kept = f"analyses/{instance_id % 256:02x}/{instance_id}-{self._settings.bundle_sha256[:16]}"
+            if not self._publish(folder, kept, answer.folder_sha256):
+                self._failed(lease, "the result folder does not have the digest that the worker stated")
+                return
+        analysed = results.Analysed(
+            instance_id,
+            self._settings.bundle_sha256,
+            FINDING.dump_json(answer.finding).decode(),
+            kept,
+            answer.folder_sha256,
+        )
+        with self._ledger.transaction() as connection:
+            if jobs.complete(connection, lease):
+                results.save_analysis(connection, analysed, self._clock())
+        finding = answer.finding
+        log.info(
+            "image.analysed",
+            sop_instance=finding.sop_instance_uid,
+            outcome=finding.outcome.value,
+            reason=finding.reason.text if finding.reason else None,
+            engine_ms=answer.engine_ms,
+        )
+
+    def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
+        version_id, finding = lease.version_id or 0, answer.finding
+        kept = f"results/{version_id % 256:02x}/{version_id}"
+        if not self._publish(folder, kept, answer.folder_sha256):
+            self._failed(lease, "the result folder does not have the digest that the worker stated")
+            return
+        published = Published(
+            outcome=finding.outcome.value,
+            probability=finding.probability,
+            reason_code=finding.reason.code.value if finding.reason else None,
+            reason_text=finding.reason.text if finding.reason else None,
+            bundle_sha256=self._settings.bundle_sha256,
+            folder=kept,
+            folder_sha256=answer.folder_sha256,
+            objects=tuple(ReportObject(**_fields(item)) for item in answer.objects),
+        )
+        with self._ledger.transaction() as connection:
+            done = jobs.complete(connection, lease) and results.publish(
+                connection, version_id, published, self._settings.destinations, self._clock()
+            )
+        event = "result.published" if done else "result.dropped"
+        log.info(event, version_id=version_id, outcome=published.outcome, reason=published.reason_text)
+
+    def _publish(self, folder: str, kept: str, digest: str) -> bool:
+        source = self._folders.root / folder
+        if folder_digest(source) != digest:
+            return False
+        publish_folder(source, self._folders.root / kept)
+        return True
+
+    def _failed(self, lease: Lease, error: str) -> None:
+        with self._ledger.transaction() as connection:
+            dead = jobs.fail(connection, lease, error, _RETRY, self._clock(), self._dice())
+        log.error("job.dead" if dead else "job.failed", job=lease.job_id, kind=lease.kind, reason=error)
+        if dead:
+            self._give_up(lease, error)
+
+    def _crashed(self, lease: Lease, cause: str) -> None:
+        if self._threads.stopping.is_set():
+            return  # the restart makes the job ready again; its worker was stopped, it did not crash
+        with self._ledger.transaction() as connection:
+            dead = jobs.crash(connection, lease, f"the worker ended ({cause})", self._settings.crash_limit)
+        log.error("job.dead" if dead else "job.crashed", job=lease.job_id, kind=lease.kind, crashes=lease.crashes + 1)
+        if dead:
+            self._give_up(lease, f"the worker ended {lease.crashes + 1} times at it")
+        self._bell.ring()
+
+    def _give_up(self, lease: Lease, error: str) -> None:
+        """Say that a job is dead where people look for its result; an image without an answer is never silent."""
+        now = self._clock()
+        with self._ledger.transaction() as connection:
+            if lease.version_id is not None:
+                results.fail_version(connection, lease.version_id, error, now)
+                return
+            image = results.image(connection, lease.instance_id or 0)
+            finding = not_analysed(image.sop_instance_uid, Reason(ReasonCode.CRASHED, f"the analysis failed: {error}"))
+            text = FINDING.dump_json(finding).decode()
+            answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None)
+            results.save_analysis(connection, answer, now)
+
+
+def _fields(item: object) -> dict[str, str]:
+    names = ("kind", "sop_class_uid", "sop_instance_uid", "series_instance_uid", "transfer_syntax_uid", "file")
+    return {name: getattr(item, name) for name in names}

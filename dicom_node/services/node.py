@@ -1,0 +1,192 @@
+"""The node: takes associations, owns the ledger, closes studies, leases jobs, delivers. Never decodes pixels."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.core.errors import LedgerError
+from dicom_node.core.study import Quiet, Received
+from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.intake.accept import Intake, IntakeSettings
+from dicom_node.ledger import jobs, outbox, studies
+from dicom_node.ledger.database import Database, open_ledger
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.services import process
+from dicom_node.services.closing import Closer
+from dicom_node.services.delivering import Courier
+from dicom_node.services.digest import installed_bundle
+from dicom_node.services.dispatch import Dispatcher, DispatchSettings
+from dicom_node.services.threads import Bell, Threads
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_LOCK_WAIT_S = 15.0
+_STOP_S = 10.0
+_BIND_TRIES = 20
+_MIB = 1 << 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until SIGTERM; returns the exit status (1: failed, restart it; 3: the ledger needs a person)."""
+    settings = process.begin("node", argv)
+    folders = StateFolders(settings.node.state_dir)
+    try:
+        folders.create()
+        _take_lock(folders)
+        ledger = open_ledger(folders.ledger)
+    except (LedgerError, OSError) as error:
+        log.error("ledger.unusable", reason=str(error), state_dir=str(folders.root))  # noqa: TRY400 - said in one line
+        return process.EXIT_LEDGER
+    node = Node(settings, folders, ledger)
+    process.on_stop_signal(node.threads.stopping.set)
+    return node.run()
+
+
+def _take_lock(folders: StateFolders) -> None:
+    """Hold the state folder for this process; an earlier node that is just ending is waited for."""
+    descriptor = os.open(folders.lock, os.O_RDWR | os.O_CREAT, 0o600)  # kept open, and locked, until the process ends
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                message = f"another node is running on {folders.root}; stop it, or give this one its own state_dir"
+                raise LedgerError(message) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+class Node:
+    """The parts of the node, wired together."""
+
+    def __init__(self, settings: Settings, folders: StateFolders, ledger: Database) -> None:
+        self._settings = settings
+        self._folders = folders
+        self._ledger = ledger
+        self._bundle_sha256 = installed_bundle(settings.analysis)
+        self.threads = Threads()
+        self._bell = Bell()
+        self._intake = Intake(
+            ledger,
+            folders,
+            IntakeSettings(
+                quiet=Quiet(settings.study.quiet_s, settings.study.max_wait_s),
+                bundle_sha256=self._bundle_sha256,
+                reserve_bytes=settings.node.reserve_mib * _MIB,
+            ),
+            clock=time.time,
+            on_recorded=self._bell.ring,
+        )
+        self._scp = StorageScp(_scp_settings(settings), self._on_store)
+
+    def run(self) -> int:
+        """Recover, serve until told to stop, and stop in order."""
+        self._recover()
+        self._start_threads()
+        try:
+            self._listen()
+        except OSError as error:
+            address = f"{self._settings.node.host}:{self._settings.node.port}"
+            log.error("port.unavailable", address=address, cause=type(error).__name__)  # noqa: TRY400 - in one line
+            return process.EXIT_FAILED
+        log.info(
+            "node.ready",
+            ae_title=self._settings.node.ae_title,
+            host=self._settings.node.host,
+            port=self._scp.port,
+            bundle=self._bundle_sha256,
+            destinations=[destination.name for destination in self._settings.destinations],
+        )
+        self.threads.stopping.wait()
+        log.info("node.stopping")
+        self._bell.ring()
+        self._scp.stop()
+        self.threads.join(_STOP_S)
+        self._ledger.close()
+        log.info("node.stopped")
+        return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
+
+    def _on_store(self, received: Received) -> None:
+        self._intake.accept(received)
+
+    def _recover(self) -> None:
+        """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
+        self._folders.clear_leftovers()
+        with self._ledger.transaction() as connection:
+            released = jobs.release_all(connection)
+            interrupted = outbox.release_all(connection)
+            studies.recompose_unpublished(connection)
+            studies.queue_missing_analyses(connection, self._bundle_sha256, time.time())
+        log.info("ledger.recovered", jobs=released, deliveries=interrupted)
+
+    def _start_threads(self) -> None:
+        dispatcher = Dispatcher(
+            DispatchSettings(
+                bundle_sha256=self._bundle_sha256,
+                timeout_s=self._settings.analysis.timeout_s,
+                crash_limit=self._settings.analysis.crash_limit,
+                destinations=tuple(destination.name for destination in self._settings.destinations),
+            ),
+            ledger=self._ledger,
+            folders=self._folders,
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            threads=self.threads,
+        )
+        closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, self.threads.stopping)
+        self.threads.start("dispatcher", dispatcher.run)
+        self.threads.start("closer", closer.run)
+        for destination in self._settings.destinations:
+            courier = Courier(
+                destination,
+                self._settings.node.ae_title,
+                ledger=self._ledger,
+                folders=self._folders,
+                bell=self._bell,
+                clock=time.time,
+                dice=random.random,
+                stopping=self.threads.stopping,
+            )
+            self.threads.start(f"courier-{destination.name}", courier.run)
+
+    def _listen(self) -> None:
+        """Listen; an earlier node that was killed may hold the port for a moment."""
+        for attempt in range(_BIND_TRIES):
+            try:
+                self._scp.start()
+            except OSError:
+                if attempt + 1 == _BIND_TRIES:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+
+def _scp_settings(settings: Settings) -> ScpSettings:
+    node = settings.node
+    return ScpSettings(
+        ae_title=node.ae_title,
+        host=node.host,
+        port=node.port,
+        calling_ae_titles=node.calling_ae_titles,
+        max_associations=node.max_associations,
+        network_timeout_s=node.network_timeout_s,
+        max_object_bytes=node.max_object_mib * _MIB,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What every program of ours does at its start: settings, log, signals, and ending when its supervisor is gone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node import settings as configuration
+from dicom_node.core.errors import SettingsError
+from dicom_node.services import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dicom_node.settings import Settings
+
+EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_LEDGER = 0, 1, 2, 3
+#: With these a restart changes nothing: a person must act first.
+HOPELESS = frozenset({EXIT_SETTINGS, EXIT_LEDGER})
+
+
+def begin(program: str, argv: list[str] | None = None) -> Settings:
+    """Read --config, set up the log and, under a supervisor, watch for its end. Exits with 2 on bad settings."""
+    parser = argparse.ArgumentParser(prog=f"python -m dicom_node.services.{program}")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--supervised", action="store_true", help="end when standard input is closed")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = configuration.load(arguments.config)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_SETTINGS)
+    os.umask(0o077)
+    logs.configure(settings.log, program)
+    if arguments.supervised:
+        threading.Thread(target=_end_with_supervisor, name="supervisor-watch", daemon=True).start()
+    return settings
+
+
+def _end_with_supervisor() -> None:
+    """Block until the supervisor's end of the pipe is closed, which a SIGKILL does too; then ask ourselves to stop."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def on_stop_signal(action: Callable[[], None]) -> None:
+    """Call action, in the main thread, on SIGTERM and SIGINT."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: action())

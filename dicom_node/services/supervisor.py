@@ -1,0 +1,96 @@
+"""`dicom-node serve`: the node and its worker in one command, for places without systemd units of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.services import process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = structlog.get_logger(__name__)
+
+_PROGRAMS = ("node", "worker")  # stopped in this order: a worker that loses its node has nothing left to answer
+_POLL_S = 0.1
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _SETTLED_S = 0.2, 10.0, 30.0
+_STOP_S = 30.0
+
+
+@dataclass
+class _Child:
+    """One program, and how long to wait before it is started again."""
+
+    program: str
+    popen: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    wait_s: float = _FIRST_WAIT_S
+    restart_at: float = field(default=0.0)
+
+
+class Supervisor:
+    """Keeps node and worker running; both end with it, since they watch the pipe it holds."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._children = [_Child(program) for program in _PROGRAMS]
+        self._stopping = threading.Event()
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a child says that a person must act first; returns the exit status."""
+        process.on_stop_signal(self._stopping.set)
+        status = process.EXIT_OK
+        while not self._stopping.is_set():
+            hopeless = [code for child in self._children if (code := self._look_after(child)) is not None]
+            if hopeless:
+                status = hopeless[0]
+                break
+            self._stopping.wait(_POLL_S)
+        for child in self._children:
+            self._stop(child)
+        return status
+
+    def _look_after(self, child: _Child) -> int | None:
+        """Start a child that is due; return the exit status of one that must not be started again."""
+        now = time.monotonic()
+        if child.popen is None:
+            if now >= child.restart_at:
+                self._start(child, now)
+            return None
+        code = child.popen.poll()
+        if code is None:
+            if now - child.started_at > _SETTLED_S:
+                child.wait_s = _FIRST_WAIT_S
+            return None
+        child.popen = None
+        if code in process.HOPELESS:
+            return code
+        log.warning("child.ended", child=child.program, status=code, again_in_s=child.wait_s)
+        child.restart_at = now + child.wait_s
+        child.wait_s = min(child.wait_s * 2, _LONGEST_WAIT_S)
+        return None
+
+    def _start(self, child: _Child, now: float) -> None:
+        module = f"dicom_node.services.{child.program}"
+        command = [sys.executable, "-m", module, "--supervised", "--config", str(self._config)]
+        child.popen = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
+        child.started_at = now
+        log.info("child.started", child=child.program, pid=child.popen.pid)
+
+    def _stop(self, child: _Child) -> None:
+        if child.popen is None:
+            return
+        child.popen.terminate()
+        try:
+            child.popen.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            log.warning("child.killed", child=child.program, after_s=_STOP_S)
+            child.popen.kill()
+            child.popen.wait()

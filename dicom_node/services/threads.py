@@ -1,0 +1,66 @@
+"""The node's own threads: woken when there is work, and never dying in silence."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = structlog.get_logger(__name__)
+
+
+class Bell:
+    """Wakes whoever waits; a ring between two waits is not lost."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._rings = 0
+
+    def ring(self) -> None:
+        """Wake every waiter."""
+        with self._condition:
+            self._rings += 1
+            self._condition.notify_all()
+
+    def count(self) -> int:
+        """Return how often it rang so far: to be passed to `wait`."""
+        with self._condition:
+            return self._rings
+
+    def wait(self, heard: int, timeout_s: float) -> None:
+        """Return once it rang more than `heard` times, or after timeout_s seconds."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._rings > heard, timeout=max(timeout_s, 0.0))
+
+
+class Threads:
+    """Starts threads; when one fails the whole process is told to stop, so that it is restarted as a whole."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.failed = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self, name: str, target: Callable[[], None]) -> None:
+        """Run target in a thread until it returns; it must return soon after `stopping` is set."""
+        thread = threading.Thread(target=self._run, args=(name, target), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, name: str, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except Exception:
+            # The outermost frame of the thread: what failed is unknown, so the process stops and is started afresh.
+            log.exception("thread.failed", thread=name)
+            self.failed = True
+            self.stopping.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads to end, each at most timeout_s seconds."""
+        for thread in self._threads:
+            thread.join(timeout_s)

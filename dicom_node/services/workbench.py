@@ -1,0 +1,165 @@
+"""The worker's two jobs: an image becomes a finding with maps, a study's findings become a report and heatmaps."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node.core.decision import aggregate
+from dicom_node.core.errors import NotAnalysable
+from dicom_node.core.findings import Reason, ReasonCode, not_analysed
+from dicom_node.core.identifiers import SpoolKey
+from dicom_node.core.intended_use import ViewAttributes, exclusion
+from dicom_node.ledger.spool import StateFolders, folder_digest
+from dicom_node.part10.sandbox import DecodeLimits, DecodePool
+from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
+from dicom_node.report.display import to_display
+from dicom_node.report.package import compose
+from dicom_node.report.request import Predecessor, ReportOptions, ReportRequest, ResultObject, SourceView
+from dicom_node.services import view_files
+from dicom_node.services.messages import Analysed, AnalyseJob, Composed, ComposedObject, ComposeJob, ViewToCompose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dicom_node.core.radiograph import EvidenceMap
+    from dicom_node.services.model import Model
+    from dicom_node.settings import Settings
+
+_MIB = 1 << 20
+_SR_CLASSES = {
+    "comprehensive-3d": "1.2.840.10008.5.1.4.1.1.88.34",
+    "comprehensive": "1.2.840.10008.5.1.4.1.1.88.33",
+    "enhanced": "1.2.840.10008.5.1.4.1.1.88.22",
+}
+
+
+class Workbench:
+    """A model, a decoder in a process of its own, and the state folder that both read from and write to."""
+
+    def __init__(self, settings: Settings, model: Model, timer: Callable[[], float] = time.perf_counter) -> None:
+        analysis = settings.analysis
+        self._folders = StateFolders(settings.node.state_dir)
+        self._model = model
+        self._timer = timer
+        self._decoder = DecodePool(
+            DecodeLimits(memory_bytes=analysis.decode_memory_mib * _MIB, wall_s=analysis.decode_wall_s)
+        )
+        self._options = ReportOptions(
+            sr_sop_class_uid=_SR_CLASSES[settings.results.sr_class],
+            series_number_base=settings.results.series_number,
+        )
+
+    def close(self) -> None:
+        """End the decoder's process."""
+        self._decoder.close()
+
+    def analyse(self, job: AnalyseJob) -> Analysed:
+        """Decode and score one image; what is kept of it goes into the job's folder."""
+        pipeline, bundle = self._model.pipeline, self._model.bundle
+        if pipeline is None or bundle is None:
+            text = f"no usable model: {self._model.problem}"
+            return Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, text)), None, None)
+        path = self._folders.instance_path(SpoolKey(job.spool_key))
+        attributes = _attributes(_header(path, job.sop_class_uid, job.sop_instance_uid, job.study_instance_uid), job)
+        try:
+            excluded = exclusion(bundle.intended_use, attributes)
+            if excluded is not None:
+                raise NotAnalysable(excluded)  # noqa: TRY301 - one place answers for every reason
+            radiograph = self._decoder.decode(path)
+        except NotAnalysable as error:
+            return Analysed(not_analysed(job.sop_instance_uid, error.reason, pipeline.model), None, None)
+        begun = self._timer()
+        analysis = pipeline.analyse(job.sop_instance_uid, attributes, radiograph)
+        engine_ms = round((self._timer() - begun) * 1000.0, 2)
+        folder = self._folders.root / job.folder
+        maps: dict[str, EvidenceMap] = {}
+        if analysis.shown_map is not None and analysis.evidence is not None:
+            maps = {"shown": analysis.shown_map, "evidence": analysis.evidence}
+        view_files.save(folder, to_display(radiograph), maps, analysis.features)
+        return Analysed(analysis.finding, folder_digest(folder), engine_ms)
+
+    def compose(self, job: ComposeJob) -> Composed:
+        """Aggregate a study's views and write its report and heatmaps into the job's folder."""
+        gate = self._model.bundle.gate if self._model.bundle else None
+        identity = self._model.pipeline.model if self._model.pipeline else None
+        views = tuple(self._source_view(view, job.study_instance_uid) for view in job.views)
+        findings = tuple(view.finding for view in views)
+        finding = aggregate(findings, gate.disagreement_margin if gate else 1.0, identity)
+        request = ReportRequest(
+            study_instance_uid=job.study_instance_uid,
+            version=job.version,
+            made_at=datetime.fromtimestamp(job.closed_at).astimezone(),
+            finding=finding,
+            views=views,
+            gate=gate,
+            predecessor=_predecessor(job),
+            options=self._options,
+        )
+        folder = self._folders.root / job.folder
+        folder.mkdir(mode=0o700)
+        objects = tuple(_write(folder, number, item) for number, item in enumerate(compose(request), start=1))
+        return Composed(finding, folder_digest(folder), objects)
+
+    def _source_view(self, view: ViewToCompose, study_instance_uid: str) -> SourceView:
+        path = self._folders.instance_path(SpoolKey(view.spool_key))
+        header = _header(path, "", view.sop_instance_uid, study_instance_uid)
+        if view.folder is None:
+            return SourceView(header, view.finding, None, None)
+        display, shown = view_files.load(self._folders.root / view.folder)
+        return SourceView(header, view.finding, display, shown)
+
+
+def _predecessor(job: ComposeJob) -> Predecessor | None:
+    if job.predecessor is None:
+        return None
+    return Predecessor(
+        sop_instance_uid=job.predecessor.sop_instance_uid,
+        sop_class_uid=job.predecessor.sop_class_uid,
+        series_instance_uid=job.predecessor.series_instance_uid,
+        study_instance_uid=job.study_instance_uid,
+    )
+
+
+def _write(folder: Path, number: int, item: ResultObject) -> ComposedObject:
+    name = f"{number:03d}-{item.kind}.dcm"
+    (folder / name).write_bytes(encode(item.dataset))
+    return ComposedObject(
+        kind=item.kind,
+        sop_class_uid=item.sop_class_uid,
+        sop_instance_uid=item.sop_instance_uid,
+        series_instance_uid=item.series_instance_uid,
+        transfer_syntax_uid=str(item.dataset.file_meta.get("TransferSyntaxUID", EXPLICIT_LITTLE)),
+        file=name,
+    )
+
+
+def _header(path: Path, sop_class_uid: str, sop_instance_uid: str, study_instance_uid: str) -> Dataset:
+    """Return the data set without pixels.
+
+    The scan at reception has bounded its nesting and size. Where pydicom still cannot read it, the UIDs of the ledger
+    stand in: a broken attribute must never stop a result.
+    """
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except Exception:  # noqa: BLE001 - pydicom raises almost anything on a broken data set
+        header = Dataset()
+        header.SOPClassUID, header.SOPInstanceUID = sop_class_uid, sop_instance_uid
+        header.StudyInstanceUID = study_instance_uid
+        return header
+
+
+def _attributes(header: Dataset, job: AnalyseJob) -> ViewAttributes:
+    kind = header.get("ImageType", None)
+    values = (kind,) if isinstance(kind, str) else tuple(str(value) for value in kind or ())
+    return ViewAttributes(
+        modality=job.modality or "CR",  # a CR or DX SOP class without Modality: the class itself says what it is
+        body_part=str(header.get("BodyPartExamined", "") or ""),
+        patient_age=str(header.get("PatientAge", "") or ""),
+        image_type=values,
+    )

@@ -1,0 +1,123 @@
+"""The worker: asks the node for jobs and does them. Opens neither the ledger nor the network."""
+
+from __future__ import annotations
+
+import faulthandler
+import shutil
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.core.errors import DicomNodeError
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.services import process
+from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next
+from dicom_node.services.model import Model, load_model
+from dicom_node.services.workbench import Workbench
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_RECONNECT_S = 0.2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the worker until SIGTERM; a job in hand is finished first."""
+    settings = process.begin("worker", argv)
+    worker = Worker(settings)
+    process.on_stop_signal(worker.stop)
+    worker.run()
+    return process.EXIT_OK
+
+
+class Worker:
+    """One connection to the node, one job at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folders = StateFolders(settings.node.state_dir)
+        self._timeout_s = settings.analysis.timeout_s
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._waiting = False
+
+    def stop(self) -> None:
+        """Stop after the job in hand; at once where there is none."""
+        self._stopping.set()
+        if self._waiting:
+            raise SystemExit(process.EXIT_OK)
+
+    def run(self) -> None:
+        """Load the model, then serve the node, connecting again whenever it was restarted."""
+        model = load_model(self._settings.analysis)
+        bench = Workbench(self._settings, model)
+        log.info("worker.ready", bundle=model.sha256, runtime=model.runtime, problem=model.problem)
+        try:
+            while not self._stopping.is_set():
+                channel = self._connect()
+                if channel is not None:
+                    self._serve(channel, bench, model)
+        finally:
+            bench.close()
+
+    def _connect(self) -> Channel | None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(self._folders.socket))
+        except OSError:  # the node is not up yet, or just restarting
+            sock.close()
+            self._stopping.wait(_RECONNECT_S)
+            return None
+        return Channel(sock)
+
+    def _serve(self, channel: Channel, bench: Workbench, model: Model) -> None:
+        try:
+            channel.send(Hello(model.sha256, model.runtime, model.problem))
+            while not self._stopping.is_set():
+                channel.send(Next())
+                job = self._await(channel)
+                if not isinstance(job, Idle):
+                    channel.send(self._do(job, bench))
+        except (EOFError, OSError) as error:
+            log.info("node.lost", cause=type(error).__name__)
+            self._stopping.wait(_RECONNECT_S)
+        finally:
+            channel.close()
+
+    def _await(self, channel: Channel) -> Message:
+        self._waiting = True
+        try:
+            return channel.receive()
+        finally:
+            self._waiting = False
+
+    def _do(self, job: Message, bench: Workbench) -> Message:
+        """Do one job; what hangs, in whatever library, ends this process, and the node counts a crash."""
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True)
+        try:
+            if isinstance(job, AnalyseJob):
+                self._clear(job.folder)
+                return bench.analyse(job)
+            if isinstance(job, ComposeJob):
+                self._clear(job.folder)
+                return bench.compose(job)
+            return Failed(f"the worker does not know {type(job).__name__}")
+        except DicomNodeError as error:
+            return Failed(str(error))
+        except Exception as error:
+            # Outermost frame of a job: its failure is the node's to judge, the worker goes on.
+            log.exception("job.failed")
+            return Failed(f"{type(error).__name__} in the worker; see its log")
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _clear(self, folder: str) -> None:
+        shutil.rmtree(self._folders.root / folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
