@@ -27,7 +27,7 @@ def configure(settings: LogSettings, program: str) -> None:
     renderer: Any = structlog.dev.ConsoleRenderer(sort_keys=False) if readable else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _Named(program),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _without_values,
@@ -38,7 +38,16 @@ def configure(settings: LogSettings, program: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(program=program)
+
+
+class _Named:
+    """Adds the program's name to every event, whichever thread it comes from."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def __call__(self, _logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {"program": self._program, **event}
 
 
 def _without_values(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

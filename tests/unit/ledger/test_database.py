@@ -1,0 +1,63 @@
+"""The ledger file: durable settings, and never recreated in silence."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from dicom_node.core.errors import LedgerError
+from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.overview import Overview
+
+
+def test_a_transaction_is_on_disk_when_it_returns(tmp_path):
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    with ledger.transaction() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    ledger.close()
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path):
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    message = "stop"
+    with pytest.raises(RuntimeError), ledger.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO schema_version VALUES (99)")
+        raise RuntimeError(message)
+    ledger.close()
+    open_ledger(tmp_path / "ledger.sqlite").close()
+
+
+def test_c41_a_ledger_of_a_later_schema_is_refused(tmp_path):
+    open_ledger(tmp_path / "ledger.sqlite").close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        connection.execute("UPDATE schema_version SET version = 99")
+    with pytest.raises(LedgerError, match="schema 99"):
+        open_ledger(tmp_path / "ledger.sqlite")
+
+
+@pytest.mark.parametrize("place", [0, 20])
+def test_c41_a_damaged_ledger_is_refused_and_not_recreated(tmp_path, place):
+    path = tmp_path / "ledger.sqlite"
+    open_ledger(path).close()
+    content = bytearray(path.read_bytes())
+    content[place : place + 16] = b"garbage garbage!"
+    path.write_bytes(content)
+    with pytest.raises(LedgerError):
+        open_ledger(path)
+    assert path.read_bytes()[place : place + 16] == b"garbage garbage!"
+
+
+def test_the_overview_says_what_is_missing(tmp_path):
+    with pytest.raises(LedgerError, match="no ledger"):
+        Overview(tmp_path / "none.sqlite")
+
+
+def test_the_overview_cannot_write(tmp_path):
+    open_ledger(tmp_path / "ledger.sqlite").close()
+    overview = Overview(tmp_path / "ledger.sqlite")
+    assert overview.studies() == []
+    assert overview.study("1.2.3") is None
+    with overview._read() as connection, pytest.raises(Exception, match="readonly"):
+        connection.exec_driver_sql("INSERT INTO schema_version VALUES (2)")

@@ -1,0 +1,73 @@
+"""The configuration: every mistake names file, line, key and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicom_node import settings
+from dicom_node.core.errors import SettingsError
+
+MANUAL = Path(__file__).parents[2] / "config" / "dicom-node.toml"
+
+
+def problem(tmp_path, text):
+    file = tmp_path / "node.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as error:
+        settings.load(file)
+    return str(error.value).removeprefix(str(file))
+
+
+def test_an_empty_file_means_the_manual(tmp_path):
+    (tmp_path / "empty.toml").write_text("")
+    manual = settings.Settings.model_validate(settings.tomllib.loads(MANUAL.read_text()))
+    assert manual == settings.Settings()
+
+
+def test_an_unknown_key_is_named_with_its_line_and_what_is_allowed(tmp_path):
+    said = problem(tmp_path, "[node]\nae_title = 'A'\nprot = 104\n")
+    assert said.startswith(":3: node.prot: unknown key; allowed here: ae_title, host, port,")
+
+
+def test_an_unknown_section_is_named(tmp_path):
+    said = problem(tmp_path, "\n[nodes]\nport = 104\n")
+    assert said.startswith(":2: nodes: unknown key; allowed here: node, study,")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[node]\nport = 99999", ":2: node.port: Input should be less than or equal to 65535, not 99999"),
+        ("[node]\nport = 'x'", ":2: node.port: Input should be a valid integer"),
+        ("[node]\nae_title = 'a title that is too long'", ":2: node.ae_title: String should match pattern"),
+        ("[study]\nquiet_s = -1", ":2: study.quiet_s: Input should be greater than or equal to 0, not -1"),
+        ("[log]\nlevel = 'loud'", ":2: log.level: Input should be 'debug', 'info', 'warning' or 'error', not 'loud'"),
+        ("[[destinations]]\nname = 'a'\nae_title = 'A'\nhost = 'h'", ":1: destinations[0].port: is required"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_line_and_what_is_allowed(tmp_path, text, said):
+    assert problem(tmp_path, text).startswith(said)
+
+
+def test_the_second_destination_is_found(tmp_path):
+    block = "[[destinations]]\nname='{}'\nae_title='A'\nhost='h'\nport={}\n"
+    said = problem(tmp_path, block.format("a", 1) + block.format("b", 0))
+    assert said.startswith(":10: destinations[1].port:")
+
+
+def test_two_destinations_of_one_name_are_refused(tmp_path):
+    block = "[[destinations]]\nname='a'\nae_title='A'\nhost='h'\nport=1\n"
+    assert "the name 'a' is used twice" in problem(tmp_path, block * 2)
+
+
+def test_a_missing_file_and_bad_toml_are_said(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        settings.load(tmp_path / "none.toml")
+    assert "not valid TOML" in problem(tmp_path, "[node")
+
+
+def test_relative_paths_belong_to_the_files_folder(tmp_path):
+    (tmp_path / "c.toml").write_text("[node]\nstate_dir = 'state'\n")
+    assert settings.load(tmp_path / "c.toml").node.state_dir == tmp_path / "state"
