@@ -15,6 +15,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from dicom_node.core.errors import Rejected
+from dicom_node.core.identifiers import is_usable_uid
 from dicom_node.core.study import Received
 from dicom_node.dimse import status
 
@@ -85,7 +86,7 @@ class StorageScp:
             evt_handlers=[
                 (evt.EVT_C_STORE, self._handle_store),
                 (evt.EVT_C_ECHO, self._handle_echo),
-                (evt.EVT_ACCEPTED, self._log_association, ["association.accepted"]),
+                (evt.EVT_ACCEPTED, self._log_accepted),
                 (evt.EVT_REJECTED, self._log_association, ["association.rejected"]),
                 (evt.EVT_ABORTED, self._log_association, ["association.aborted"]),
                 (evt.EVT_RELEASED, self._log_association, ["association.released"]),
@@ -127,6 +128,14 @@ class StorageScp:
     def _handle_echo(self, event: Any) -> int:
         log.info("echo.answered", calling_ae=_title(event))
         return status.SUCCESS
+
+    def _log_accepted(self, event: Any) -> None:
+        """Log an association, and each class it asked for that is none of the Storage Service: it gets no status."""
+        self._log_association(event, "association.accepted")
+        for context in event.assoc.rejected_contexts:
+            uid = str(context.abstract_syntax)
+            name = uid if is_usable_uid(uid) else "(not a UID)"
+            log.warning("context.rejected", calling_ae=_title(event), sop_class=name, reason="not a storage SOP class")
 
     def _log_association(self, event: Any, name: str) -> None:
         log.debug(name, calling_ae=_title(event), peer=str(event.assoc.requestor.address))

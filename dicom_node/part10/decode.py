@@ -112,7 +112,7 @@ def _layout(dataset: Dataset) -> _Layout:
     if "PixelData" not in dataset:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
             _refuse(ReasonCode.IMAGE_KIND, "the pixels are floating point numbers, which no radiograph has")
-        _refuse(ReasonCode.NO_PIXELS, "the object holds no pixel data")
+        _refuse(ReasonCode.NO_PIXELS, "the object holds no pixel data, or they are cut short")
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
     samples, frames = _whole(dataset, "SamplesPerPixel", 1), _whole(dataset, "NumberOfFrames", 1)
     allocated = _whole(dataset, "BitsAllocated")

@@ -1,0 +1,1 @@
+"""Stage 3: a study's finding becomes a Structured Report and a Secondary Capture series (owner of highdicom)."""

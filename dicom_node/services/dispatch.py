@@ -234,8 +234,9 @@ class Dispatcher:
             done = jobs.complete(connection, lease) and results.publish(
                 connection, version_id, published, self._settings.destinations, self._clock()
             )
+            study, number = results.name_of(connection, version_id)
         event = "result.published" if done else "result.dropped"
-        log.info(event, version_id=version_id, outcome=published.outcome, reason=published.reason_text)
+        log.info(event, study=study, version=number, outcome=published.outcome, reason=published.reason_text)
 
     def _publish(self, folder: str, kept: str, digest: str) -> bool:
         source = self._folders.root / folder

@@ -14,6 +14,8 @@ from dicom_node.inference.pipeline import Pipeline
 from dicom_node.services.digest import installed_bundle
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dicom_node.settings import AnalysisSettings
 
 log = structlog.get_logger(__name__)
@@ -42,5 +44,10 @@ def load_model(settings: AnalysisSettings) -> Model:
         pipeline = Pipeline(bundle, OnnxEmbedder(bundle, threads=settings.threads))
     except BundleError as error:
         log.error("bundle.refused", reason=str(error))  # noqa: TRY400 - said in one line
-        return Model(sha256, None, None, str(error))
+        return Model(sha256, None, None, _for_readers(str(error), settings.bundle))
     return Model(sha256, bundle, pipeline, None)
+
+
+def _for_readers(problem: str, folder: Path) -> str:
+    """Return the problem as a report may state it: which file, but not where on this machine it lies."""
+    return problem.replace(f"{folder}/", "").replace(str(folder), folder.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from dicom_node.core.errors import LedgerError
 from dicom_node.ledger.database import open_ledger
@@ -21,10 +22,14 @@ def test_a_transaction_is_on_disk_when_it_returns(tmp_path):
 
 def test_a_failed_transaction_leaves_nothing(tmp_path):
     ledger = open_ledger(tmp_path / "ledger.sqlite")
-    message = "stop"
-    with pytest.raises(RuntimeError), ledger.transaction() as connection:
-        connection.exec_driver_sql("INSERT INTO schema_version VALUES (99)")
-        raise RuntimeError(message)
+
+    def fail_half_way() -> None:
+        with ledger.transaction() as connection:
+            connection.exec_driver_sql("INSERT INTO schema_version VALUES (99)")
+            connection.exec_driver_sql("no such statement")
+
+    with pytest.raises(DatabaseError):
+        fail_half_way()
     ledger.close()
     open_ledger(tmp_path / "ledger.sqlite").close()
 

@@ -131,7 +131,7 @@ class QueueMachine(RuleBasedStateMachine):
         if hasattr(self, "completed"):
             assert all(count == 1 for count in self.completed.values())
             with self.ledger.transaction() as connection:
-                states = dict(connection.execute(select(job.c.id, job.c.state)).tuples().all())
+                states = {row.id: row.state for row in connection.execute(select(job.c.id, job.c.state))}
             assert {key for key, state in states.items() if state == "done"} == set(self.completed)
 
     def teardown(self):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from dicom_node.ledger import spool
@@ -56,4 +54,4 @@ def test_leftovers_are_cleared_and_instances_are_not(tmp_path):
     assert not list(folders.incoming.iterdir())
     assert not list(folders.work.iterdir())
     assert (folders.instances / "kept.dcm").exists()
-    assert os.stat(folders.root).st_mode & 0o077 == 0
+    assert folders.root.stat().st_mode & 0o077 == 0

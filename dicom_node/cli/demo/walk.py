@@ -1,0 +1,154 @@
+"""One walk: PACS and node up, studies in, results fetched back from the PACS, everything down again."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import cv2
+from pydicom import dcmread
+
+from dicom_node.cli.demo.node import NodeProcess
+from dicom_node.cli.demo.pacs import LOOPBACK, DemoError, EmbeddedPacs, OrthancPacs, Pacs, orthanc_program
+from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
+from dicom_node.dimse.scu import send
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import FileDataset
+
+    from dicom_node.cli.demo.studies import Study
+
+_MODALITY_AE = "DEMOMODALITY"
+_STALLED_S = 120.0
+_POLL_S = 0.25
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What came back into the PACS for one study: the report, the captures in order, and the seconds it took."""
+
+    study: Study
+    report: FileDataset
+    captures: tuple[FileDataset, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to walk through: a working folder, the model bundle, the quiet period and the studies."""
+
+    folder: Path
+    bundle: Path
+    quiet_s: float
+    studies: tuple[Study, ...]
+    embedded: bool = False
+
+
+def walk(plan: Plan, say: Callable[[str], None]) -> tuple[Returned, ...]:
+    """Send the studies to a PACS and return what the node put back into it; `say` hears each stage.
+
+    Raises DemoError, one line for a person, where a study gets no report.
+    """
+    with _running(plan, say) as (pacs, node):
+        started = time.monotonic()
+        _send(pacs, plan.studies, say)
+        return _wait(pacs, node, plan.studies, started, say)
+
+
+@contextmanager
+def _running(plan: Plan, say: Callable[[str], None]) -> Iterator[tuple[Pacs, NodeProcess]]:
+    """Start PACS and node, and end both whatever happens."""
+    pacs_port, http_port, node_port = _free_ports(3)
+    program = None if plan.embedded else orthanc_program()
+    folder = plan.folder / "pacs"
+    pacs: Pacs = OrthancPacs(program, folder, pacs_port, http_port) if program else EmbeddedPacs(folder, pacs_port)
+    node = NodeProcess(plan.folder / "node", node_port, plan.bundle, plan.quiet_s)
+    with ExitStack() as stack:
+        say(f"starting a PACS ({pacs.name})")
+        stack.callback(pacs.stop)
+        pacs.start(node.peer)
+        say("starting the node")
+        stack.callback(node.stop)
+        node.start(pacs.peer)
+        yield pacs, node
+
+
+def _send(pacs: Pacs, studies: Sequence[Study], say: Callable[[str], None]) -> None:
+    for study in studies:
+        say(f"sending to the PACS: {study.title}")
+        try:
+            send(pacs.peer, _MODALITY_AE, study.objects)
+        except (DestinationRefused, DestinationUnavailable) as error:
+            message = f"the PACS did not take {study.title}: {error}"
+            raise DemoError(message) from error
+
+
+def _wait(
+    pacs: Pacs, node: NodeProcess, studies: Sequence[Study], started: float, say: Callable[[str], None]
+) -> tuple[Returned, ...]:
+    """Wait until each study's report is in the PACS; give up when nothing has moved for two minutes."""
+    images = sum(study.radiographs for study in studies)
+    back: dict[str, Returned] = {}
+    moved = (time.monotonic(), -1)
+    while len(back) < len(studies):
+        seen = node.check()
+        for study in studies:
+            found = None if study.study_uid in back else _results(pacs, study, time.monotonic() - started)
+            if found is not None:
+                back[study.study_uid] = found
+        if seen.events + len(back) != moved[1]:
+            moved = (time.monotonic(), seen.events + len(back))
+        if time.monotonic() - moved[0] > _STALLED_S:
+            hint = f" (last trouble: {seen.trouble})" if seen.trouble else ""
+            message = f"{len(studies) - len(back)} of {len(studies)} studies got no report{hint}; log: {node.log}"
+            raise DemoError(message)
+        say(
+            f"received {seen.received}/{images} · analysed {seen.analysed}/{images} · "
+            f"closed {seen.closed}/{len(studies)} · report back {len(back)}/{len(studies)}"
+        )
+        time.sleep(_POLL_S)
+    return tuple(back[study.study_uid] for study in studies)
+
+
+def _results(pacs: Pacs, study: Study, seconds: float) -> Returned | None:
+    """Return what is in the PACS besides what was sent, once a report is among it: it is sent last."""
+    sent = {item.sop_instance_uid for item in study.objects}
+    new = [uid for uid in pacs.instances(study.study_uid) if uid not in sent]
+    objects = [dcmread(BytesIO(pacs.read(uid))) for uid in new]
+    reports = [item for item in objects if item.Modality == "SR"]
+    if not reports:
+        return None
+    latest = max(reports, key=lambda item: (str(item.get("ContentDate", "")), str(item.get("ContentTime", ""))))
+    captures = [item for item in objects if item.SOPClassUID == _SECONDARY_CAPTURE]
+    captures.sort(key=lambda item: (int(item.SeriesNumber or 0), int(item.InstanceNumber or 0)))
+    return Returned(study, latest, tuple(captures), seconds)
+
+
+def save_png(capture: FileDataset, path: Path) -> None:
+    """Write a Secondary Capture's pixels as a PNG."""
+    pixels = capture.pixel_array
+    shown = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels  # noqa: PLR2004 - has colours
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), shown):
+        message = f"{path} could not be written"
+        raise DemoError(message)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return free ports on loopback: held together, so that they differ, and let go just before use."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind((LOOPBACK, 0))
+        return [int(sock.getsockname()[1]) for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()

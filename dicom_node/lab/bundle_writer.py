@@ -1,0 +1,238 @@
+"""A bundle folder: manifest, weights, notice, card and sums, built aside and swapped in whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from dicom_node.inference.preprocess import LCN_LETTERBOX_512
+from dicom_node.lab import card, export
+from dicom_node.lab.features import GRID, POOL
+from dicom_node.lab.network import CHANNELS, LOGIT_CHANNEL
+
+if TYPE_CHECKING:
+    from dicom_node.lab.evaluate import Evaluation
+    from dicom_node.lab.experiment import Material, Model
+    from dicom_node.lab.export import Parity
+
+VERSION: Final = "0.1.0"
+TITLE: Final = "Compact fracture model (demonstration)"
+DATA: Final = "FracAtlas development part (CC BY 4.0), Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4"
+# The data set's labels are hand, leg, hip and shoulder; its images show these parts. "EXTREMITY" is what many sites send.
+BODY_PARTS: Final = (
+    "HAND", "WRIST", "FOREARM", "ELBOW", "HUMERUS", "SHOULDER", "HIP", "FEMUR", "KNEE", "LEG", "ANKLE", "FOOT", "EXTREMITY",
+)  # fmt: skip
+_STATEMENT: Final = (
+    "Adult extremities, hip and shoulder on plain radiographs. Demonstration and research only: not a medical device, not "
+    "for diagnosis or treatment. Not for chest, spine, skull or children."
+)
+_NOTICE: Final = """\
+The weights in this folder were trained from scratch on the development part of FracAtlas. No image of it is included.
+
+FracAtlas: Abedeen I., Rahman M.A., Prottyasha F.Z., Ahmed T., Chowdhury T.M., Shatabda S., "FracAtlas: A Dataset for
+Fracture Classification, Localization and Segmentation of Musculoskeletal Radiographs", Scientific Data 10, 521 (2023),
+https://doi.org/10.1038/s41597-023-02432-4
+Licensed under CC BY 4.0, https://creativecommons.org/licenses/by/4.0/
+Changes: images were converted to grey, letterboxed to 512 x 512 and normalised for local contrast; a network was trained.
+
+Research software for demonstration. Not a medical device.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the bundle came to be: the command as typed, the seed and the wall time in minutes."""
+
+    command: str
+    seed: int
+    folds: int
+    minutes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything that a bundle is written from."""
+
+    name: str
+    material: Material
+    model: Model
+    evaluation: Evaluation
+    run: Run
+
+
+def write(contents: Contents, out: Path) -> Parity:
+    """Write the bundle beside its place, then swap it in; return the measured parity of the ONNX file."""
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = out.parent / f".{out.name}.new-{os.getpid()}"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    try:
+        parity = _fill(contents, made)
+        _swap(made, out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return parity
+
+
+def _fill(contents: Contents, folder: Path) -> Parity:
+    material, evaluation = contents.material, contents.evaluation
+    export.write_onnx(contents.model, folder / "embedder.onnx")
+    rows = np.flatnonzero(material.scored)
+    rows = np.random.default_rng(contents.run.seed).permutation(rows)[:96]
+    parity = export.check_parity(contents.model, folder / "embedder.onnx", material.cache, rows)
+    save_file(_tensors(contents), str(folder / "head.safetensors"))
+    tables = manifest(contents, parity)
+    (folder / "manifest.toml").write_text(to_toml(tables), encoding="utf-8")
+    (folder / "NOTICE").write_text(_NOTICE, encoding="utf-8")
+    text = card.text(tables, evaluation, material.counts, parity)
+    (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    write_sums(folder)
+    return parity
+
+
+def _tensors(contents: Contents) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    localiser = np.zeros(CHANNELS, dtype=np.float32)
+    localiser[LOGIT_CHANNEL] = 1.0
+    return {
+        "weight": np.ascontiguousarray(contents.model.head.weight, dtype=np.float32),
+        "bias": np.array([contents.model.head.bias], dtype=np.float32),
+        "localiser_weight": localiser,
+        "localiser_bias": np.array([contents.evaluation.map_shift], dtype=np.float32),
+    }
+
+
+def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
+    """Return the manifest's tables."""
+    evaluation, run = contents.evaluation, contents.run
+    gate, bound = evaluation.gate, evaluation.bound
+    return {
+        "schema": 1,
+        "name": contents.name,
+        "version": VERSION,
+        "manufacturer": "dicom-node project",
+        "title": TITLE,
+        "demonstration": True,
+        "preprocessing": {"id": LCN_LETTERBOX_512},
+        "embedder": {
+            "input_name": export.INPUT,
+            "input_shape": [1, 1, export.SIDE, export.SIDE],
+            "output_name": export.OUTPUT,
+            "output_shape": export.output_shape(),
+            "pool": POOL,
+        },
+        "head": {"grid": [GRID, GRID], "channels": CHANNELS, "localiser": True},
+        "calibration": {"id": "platt-oof-1", "method": "platt", "a": evaluation.platt.a, "d": evaluation.platt.d},
+        "gate": {
+            "policy": gate.policy.value,
+            "map": "localiser",
+            "p_low": gate.p_low,
+            "p_high": gate.p_high,
+            "alpha": gate.alpha,
+            "entropy_max": gate.entropy_max,
+            "area_max": gate.area_max,
+            "out_of_body_max": gate.out_of_body_max,
+            "disagreement_margin": gate.disagreement_margin,
+            "bound": {
+                "fnr": bound.target if bound.certified else round(bound.reached, 4),
+                "confidence": bound.confidence,
+                "positives": bound.positives,
+                "missed": bound.missed,
+                "statement": card.bound_statement(evaluation),
+            },
+        },
+        "intended_use": {
+            "modalities": ["CR", "DX"],
+            "body_parts": list(BODY_PARTS),
+            "body_part_required": False,
+            "min_age_years": 18,
+            "statement": _STATEMENT,
+        },
+        "metrics": _metrics(evaluation, parity),
+        "training": {
+            "data": DATA,
+            "command": run.command,
+            "seed": run.seed,
+            "folds": run.folds,
+            "wall_minutes": round(run.minutes, 1),
+        },
+    }
+
+
+def _metrics(evaluation: Evaluation, parity: Parity) -> dict[str, float | int]:
+    located = evaluation.localisation
+    figures: dict[str, float | int] = {
+        "images": _images(evaluation),
+        "fractured": evaluation.bound.positives,
+        "groups": evaluation.groups,
+        "auc": evaluation.auc,
+        "auc_low": evaluation.auc_interval.low,
+        "auc_high": evaluation.auc_interval.high,
+        "average_precision": evaluation.average_precision,
+        "auc_without_hardware": evaluation.auc_without_hardware,
+        "auc_shortcuts_alone": evaluation.shortcut_auc,
+        "brier": evaluation.brier,
+        "ece": evaluation.calibration_error,
+        "sensitivity_at_p_low": evaluation.at_low.sensitivity,
+        "specificity_at_p_low": evaluation.at_low.specificity,
+        "sensitivity_at_p_high": evaluation.at_high.sensitivity,
+        "specificity_at_p_high": evaluation.at_high.specificity,
+        "precision_at_p_high": evaluation.at_high.precision,
+        "localiser_peak_in_box": located.hit,
+        "localiser_peak_in_box_flagged": located.hit_flagged,
+        "localiser_chance": located.chance,
+        "parity_images": parity.images,
+        "parity_least_cosine": parity.least_cosine,
+        "parity_largest_logit_difference": parity.largest_logit_difference,
+    }
+    return {
+        name: value if isinstance(value, int) else float(f"{value:.6g}")
+        for name, value in figures.items()
+        if math.isfinite(value)
+    }
+
+
+def _images(evaluation: Evaluation) -> int:
+    policy = evaluation.policies[0]
+    return policy.positive + policy.inconclusive + policy.negative
+
+
+def to_toml(table: dict[str, Any], prefix: str = "") -> str:
+    """Return a table as TOML: plain values first, then the tables within."""
+    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines.append(f"\n[{prefix}{key}]\n{to_toml(value, f'{prefix}{key}.').rstrip()}")
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - whatever a manifest holds
+    if isinstance(value, float) and not math.isfinite(value):
+        message = "a manifest holds finite numbers only"
+        raise ValueError(message)
+    # JSON's strings, numbers, booleans and lists are TOML's.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS over every other file, in the form that sha256sum -c reads."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def _swap(made: Path, out: Path) -> None:
+    old = out.parent / f".{out.name}.old-{os.getpid()}"
+    if out.exists():
+        out.rename(old)
+    made.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

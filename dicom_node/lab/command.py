@@ -1,0 +1,89 @@
+"""`dicom-node lab`: train the default model and write its bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node.lab.progress import say
+
+if TYPE_CHECKING:
+    from dicom_node.lab.experiment import Plan
+    from dicom_node.lab.train import Recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the lab's subcommands to a parser."""
+    commands = parser.add_subparsers(dest="lab_command", required=True)
+    train = commands.add_parser("train-default", help="train the compact model from scratch and write its bundle")
+    train.add_argument("--data", type=Path, required=True, help="folder with dataset.csv, fractures.json and images/")
+    train.add_argument("--out", type=Path, required=True, help="the bundle's folder; replaced as a whole at the end")
+    train.add_argument(
+        "--minutes", type=float, default=30.0, help="training time, all folds and the final model together"
+    )
+    train.add_argument("--folds", type=int, default=3, help="grouped folds for the held-out figures (default 3)")
+    train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    train.add_argument("--seed", type=int, default=1, help="seed of splits, weights and sampling (default 1)")
+    train.add_argument("--bfloat16", action="store_true", help="train in bfloat16, faster where the CPU has it")
+    train.add_argument("--runs", type=Path, default=Path("runs/lab"), help="working files, never committed")
+    show = commands.add_parser("card", help="print the model card of a bundle")
+    show.add_argument("bundle", type=Path, help="the bundle's folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen subcommand and return its exit status."""
+    if args.lab_command == "card":
+        say((args.bundle / "MODEL_CARD.md").read_text(encoding="utf-8"))
+        return 0
+    return _train_default(args)
+
+
+def _train_default(args: argparse.Namespace) -> int:
+    import cv2  # noqa: PLC0415 - loaded only where something is trained: `--help` stays quick
+    import torch  # noqa: PLC0415
+
+    from dicom_node.lab import bundle_writer, evaluate, experiment  # noqa: PLC0415
+
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    start = time.monotonic()
+    plan = _plan(args)
+    material = experiment.gather(plan)
+    held_out = experiment.hold_out(plan, material)
+    evaluation = evaluate.evaluate(material, held_out, args.seed)
+    say(f"held out: AUC {evaluation.auc:.3f}, shortcuts alone {evaluation.shortcut_auc:.3f}")
+    model = experiment.fit(plan, material, experiment.learnt_by_final(material), "final", args.seed)
+    made = bundle_writer.Run(command_line(args), args.seed, args.folds, (time.monotonic() - start) / 60.0)
+    contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
+    parity = bundle_writer.write(contents, args.out)
+    report = {"evaluation": asdict(evaluation), "parity": asdict(parity), "counts": asdict(material.counts)}
+    (plan.run_folder / "report.json").write_text(json.dumps(report, indent=1, default=str), encoding="utf-8")
+    say(f"bundle: {args.out} after {made.minutes:.1f} minutes")
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    from dicom_node.lab.experiment import Plan  # noqa: PLC0415 - as above
+    from dicom_node.lab.head import Regularisation  # noqa: PLC0415
+
+    name = f"{args.out.resolve().name}-seed{args.seed}-{args.minutes:g}m-{args.folds}f"
+    return Plan(args.data, args.runs / name, args.folds, args.seed, _recipe(args), Regularisation())
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    from dicom_node.lab.train import Recipe  # noqa: PLC0415 - as above
+
+    return Recipe(seconds=args.minutes * 60.0 / (args.folds + 1), bfloat16=args.bfloat16)
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """Return the command that was given, with every option that matters; the data's folder by its name only."""
+    precision = " --bfloat16" if args.bfloat16 else ""
+    return (
+        f"dicom-node lab train-default --data {args.data.resolve().name} --out engines/{args.out.resolve().name} "
+        f"--minutes {args.minutes:g} --folds {args.folds} --threads {args.threads} --seed {args.seed}{precision}"
+    )

@@ -1,0 +1,59 @@
+"""What an embedder says about each image: pooled features for the head, and the dense box head's map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from dicom_node.lab.cache import CELLS
+from dicom_node.lab.network import CHANNELS, LOGIT_CHANNEL, CompactEmbedder
+from dicom_node.lab.progress import track
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_node.lab.cache import Cache
+
+POOL: Final = 4
+GRID: Final = CELLS // POOL
+_BATCH: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Rows of float32: pooled [n, 8, 8, 96], mirrored the same of the mirrored image, and logits [n, 32, 32]."""
+
+    pooled: NDArray[np.float32]
+    mirrored: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    def rows(self, index: NDArray[np.int64]) -> Features:
+        """Return some rows."""
+        return Features(self.pooled[index], self.mirrored[index], self.logits[index])
+
+
+def extract(embedder: CompactEmbedder, cache: Cache, chosen: NDArray[np.int64], *, mirror: bool) -> Features:
+    """Run the embedder (in float32, as when it is used) over the chosen rows of the cache."""
+    n = len(chosen)
+    pooled = np.zeros((n, GRID, GRID, CHANNELS), dtype=np.float32)
+    mirrored = np.zeros((n if mirror else 0, GRID, GRID, CHANNELS), dtype=np.float32)
+    logits = np.zeros((n, CELLS, CELLS), dtype=np.float32)
+    starts = list(range(0, n, _BATCH))
+    with torch.no_grad():
+        for start in track(starts, "features, batches"):
+            part = slice(start, start + _BATCH)
+            inputs = torch.from_numpy(cache.tensors(chosen[part]))
+            features = embedder(inputs)
+            logits[part] = features[:, LOGIT_CHANNEL].numpy()
+            pooled[part] = _pool(features)
+            if mirror:
+                mirrored[part] = _pool(embedder(inputs.flip(3)))
+    return Features(pooled, mirrored, logits)
+
+
+def _pool(features: torch.Tensor) -> NDArray[np.float32]:
+    grid = torch.nn.functional.avg_pool2d(features, POOL).permute(0, 2, 3, 1)
+    return np.asarray(grid.contiguous().numpy(), dtype=np.float32)

@@ -1,0 +1,32 @@
+"""The grey picture that pages are drawn from: small enough to store twice, large enough to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_node.core.radiograph import Radiograph
+
+LONGEST_SIDE = 1536
+
+
+def to_display(radiograph: Radiograph) -> NDArray[np.uint8]:
+    """Return the radiograph in 8 bits, its long side at most 1536 pixels, never larger than the original.
+
+    1536 is more than a page shows on a clinical display and keeps a heatmap below 10 MB uncompressed; the diagnostic
+    image is the original, not this one. Smaller images keep their size: enlarging is for the page that needs it, and no
+    pixel is kept that was not measured. INTER_AREA averages, so thin bright lines fade rather than break.
+    """
+    # 65535 / 255 = 257 exactly; the long way round through float would cost three copies of a 30 megapixel image.
+    grey = (radiograph.grey >> 8).astype(np.uint8)
+    longest = max(radiograph.rows, radiograph.columns)
+    if longest <= LONGEST_SIDE:
+        return grey
+    scale = LONGEST_SIDE / longest
+    size = (max(1, round(radiograph.columns * scale)), max(1, round(radiograph.rows * scale)))
+    return cast("NDArray[np.uint8]", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))

@@ -1,0 +1,103 @@
+"""A finding in plain words: the same sentences in the report, on the summary page and on a terminal."""
+
+from __future__ import annotations
+
+from dicom_node.core.findings import Outcome, StudyFinding, ViewFinding
+
+WORDS = {
+    Outcome.POSITIVE: "POSITIVE",
+    Outcome.NEGATIVE: "NEGATIVE",
+    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
+    Outcome.NOT_ANALYSED: "NOT ANALYSED",
+}
+"""The outcome as every series description, page and log prints it."""
+
+DISCLAIMER = "Research use only. Not a medical device. Not verified by a physician."
+_CLOSING = "Research use only, not a medical device. AI result, not verified by a physician."
+
+
+def percent(probability: float) -> str:
+    """Return a probability to one decimal, never as a certainty of 0 or 100 %."""
+    if probability >= 0.9995:  # noqa: PLR2004 - what would round to 100.0 %
+        return "> 99.9 %"
+    if probability < 0.0005:  # noqa: PLR2004 - what would round to 0.0 %
+        return "< 0.1 %"
+    return f"{100.0 * probability:.1f} %"
+
+
+def in_words(finding: StudyFinding) -> str:
+    """Return a study's finding as a short paragraph that claims no more than its outcome."""
+    parts = [_MAIN[finding.outcome](finding)]
+    if finding.reason is not None:
+        parts.append(f"Reason: {_sentence(finding.reason.text)}")
+    if finding.model is not None and finding.model.demonstration:
+        parts.append("Made by a demonstration model: not a clinical answer.")
+    parts.append(_CLOSING)
+    return " ".join(parts)
+
+
+def main_sentence(finding: StudyFinding) -> str:
+    """Return the one sentence that says the result, without the outcome's word before it."""
+    sentence = _MAIN[finding.outcome](finding).partition(": ")[2]
+    return sentence[0].upper() + sentence[1:]
+
+
+def view_in_words(view: ViewFinding) -> str:
+    """Return one view's finding as one line: outcome, probability, region, reason."""
+    parts = [WORDS[view.outcome]]
+    if view.probability is not None:
+        parts.append(f"probability {percent(view.probability)}")
+        parts.append(regions_in_words(view))
+    if view.reason is not None:
+        parts.append(view.reason.text)
+    return "; ".join(parts)
+
+
+def regions_in_words(view: ViewFinding) -> str:
+    """Say how many regions a view's report outlines."""
+    count = len(view.regions)
+    return "no region outlined" if count == 0 else f"{count} region{'s' if count > 1 else ''} outlined"
+
+
+def _positive(finding: StudyFinding) -> str:
+    count = sum(view.outcome is Outcome.POSITIVE for view in finding.views)
+    return f"POSITIVE: fracture suspected on {count} of {_views(finding)}{_highest(finding)}."
+
+
+def _negative(finding: StudyFinding) -> str:
+    return f"NEGATIVE: no fracture suspected on {_views(finding)}{_highest(finding)}. This does not exclude a fracture."
+
+
+def _inconclusive(finding: StudyFinding) -> str:
+    where = f"{_views(finding)}{_highest(finding)}"
+    return f"INCONCLUSIVE: the algorithm gives neither a positive nor a negative answer on {where}."
+
+
+def _not_analysed(finding: StudyFinding) -> str:
+    tried = finding.reason is not None and finding.reason.attempted
+    how = "the analysis failed" if tried else "no analysis was attempted"
+    return f"NOT ANALYSED: {how}. There is no result, neither positive nor negative."
+
+
+_MAIN = {
+    Outcome.POSITIVE: _positive,
+    Outcome.NEGATIVE: _negative,
+    Outcome.INCONCLUSIVE: _inconclusive,
+    Outcome.NOT_ANALYSED: _not_analysed,
+}
+
+
+def _views(finding: StudyFinding) -> str:
+    count = len(finding.views)
+    return f"{count} view{'s' if count != 1 else ''}"
+
+
+def _highest(finding: StudyFinding) -> str:
+    if finding.probability is None:
+        return ""
+    which = "highest probability" if len(finding.views) > 1 else "probability"
+    return f" ({which} {percent(finding.probability)})"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,142 @@
+"""Secondary Capture images: the pages of a result as any viewer shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID
+
+from dicom_node.core.findings import Outcome
+from dicom_node.report.header import Place, begin
+from dicom_node.report.heatmap_page import heatmap_page
+from dicom_node.report.identity import code_item, code_string, put, settle_character_set, text_of
+from dicom_node.report.narrative import WORDS
+from dicom_node.report.page import summary_page
+from dicom_node.report.provenance import MANUFACTURER, MODEL_NAME
+from dicom_node.report.request import EXPLICIT_LITTLE, SECONDARY_CAPTURE, ResultObject
+from dicom_node.report.sources import agreed, sop_class_of, sop_instance_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dicom_node.report.request import ReportRequest, SourceView
+
+_SOURCE_PURPOSE = Code("121322", "DCM", "Source image for image processing operation")
+_DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
+
+
+def summary_capture(request: ReportRequest) -> ResultObject:
+    """Return the summary page as the first image of the series."""
+    page = summary_page(request)
+    return _capture(request, page, (1, "summary", "Summary page of the AI result"), request.views)
+
+
+def heatmap_captures(request: ReportRequest) -> dict[str, ResultObject]:
+    """Return a heatmap for each view that has evidence to show, by the view's SOP Instance UID."""
+    captures: dict[str, ResultObject] = {}
+    for number, view in enumerate(request.views, start=1):
+        if not _has_heatmap(view, negative_too=request.options.negative_heatmaps):
+            continue
+        page = heatmap_page(request, view, number)
+        words = f"Evidence map over the image: {WORDS[view.finding.outcome]}"
+        captures[sop_instance_of(view)] = _capture(request, page, (len(captures) + 2, "heatmap", words), (view,))
+    return captures
+
+
+def _has_heatmap(view: SourceView, *, negative_too: bool) -> bool:
+    wanted = {Outcome.POSITIVE, Outcome.INCONCLUSIVE} | ({Outcome.NEGATIVE} if negative_too else set())
+    return view.finding.outcome in wanted and view.display is not None and view.shown_map is not None
+
+
+def _capture(
+    request: ReportRequest, page: NDArray[np.uint8], what: tuple[int, str, str], views: tuple[SourceView, ...]
+) -> ResultObject:
+    """Return a page as a data set; what: instance number, kind, derivation in words."""
+    number, kind, words = what
+    source = sop_instance_of(views[0]) if kind == "heatmap" else ""
+    place = Place(
+        sop_class_uid=SECONDARY_CAPTURE,
+        sop_instance_uid=request.uid(f"sc-{kind}", source),
+        series_instance_uid=request.uid("sc-series"),
+        series_number=request.options.series_number_base,
+        instance_number=number,
+        modality="OT",
+        series_description=f"AI FRACTURE: {WORDS[request.finding.outcome]}",
+    )
+    dataset = begin(request, place)
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    dataset.ConversionType = "WSD"
+    dataset.BurnedInAnnotation = "YES"
+    dataset.DerivationDescription = words
+    dataset.SourceImageSequence = [_source(view) for view in views]
+    dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
+    dataset.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
+    dataset.DateOfSecondaryCapture = dataset.ContentDate
+    dataset.TimeOfSecondaryCapture = dataset.ContentTime
+    _describe_anatomy(dataset, request, views if kind == "heatmap" else ())
+    _put_pixels(dataset, page, request.options.sc_transfer_syntax_uid)
+    settle_character_set(dataset, request.views[0].header)
+    return ResultObject("sc", SECONDARY_CAPTURE, place.sop_instance_uid, place.series_instance_uid, dataset)
+
+
+def _source(view: SourceView) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = UID(sop_class_of(view))
+    item.ReferencedSOPInstanceUID = UID(sop_instance_of(view))
+    item.PurposeOfReferenceCodeSequence = [code_item(_SOURCE_PURPOSE)]
+    return item
+
+
+def _describe_anatomy(dataset: Dataset, request: ReportRequest, pictured: tuple[SourceView, ...]) -> None:
+    """Copy side, body part and orientation; series attributes only where all views of the study agree.
+
+    Laterality is type 2C in General Series (PS3.3 C.7.3.1): empty says "unknown", and absent is an error. A page of
+    text has no orientation, so only a heatmap takes its source's.
+    """
+    headers = [view.header for view in request.views]
+    side = agreed(code_string(header, "ImageLaterality") or code_string(header, "Laterality") for header in headers)
+    dataset.Laterality = side if side in {"L", "R"} else ""
+    part = agreed(code_string(header, "BodyPartExamined") for header in headers)
+    if part:
+        dataset.BodyPartExamined = part
+    dataset.PatientOrientation = _orientation(pictured[0]) if pictured else []
+    for view in pictured[:1]:
+        side = code_string(view.header, "ImageLaterality")
+        if side in {"L", "R", "U", "B"}:
+            dataset.ImageLaterality = side
+        _copy_loss(dataset, view.header)
+
+
+def _orientation(view: SourceView) -> list[str]:
+    parts = [part.strip().upper() for part in text_of(view.header, "PatientOrientation").split("\\")]
+    usable = len(parts) == 2 and all(part and set(part) <= _DIRECTIONS for part in parts)  # noqa: PLR2004 - row and column
+    return parts if usable else []
+
+
+def _copy_loss(dataset: Dataset, source: Dataset) -> None:
+    """Keep the mark of lossy compression: once lost, always lost (PS3.3 C.7.6.1.1.5)."""
+    if text_of(source, "LossyImageCompression") != "01":
+        return
+    dataset.LossyImageCompression = "01"
+    ratios = [part.strip() for part in text_of(source, "LossyImageCompressionRatio").split("\\")]
+    if all(part.replace(".", "", 1).isdigit() for part in ratios):
+        put(dataset, "LossyImageCompressionRatio", ratios if len(ratios) > 1 else ratios[0])
+
+
+def _put_pixels(dataset: Dataset, page: NDArray[np.uint8], transfer_syntax_uid: str) -> None:
+    dataset.SamplesPerPixel = 3
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = page.shape[:2]
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
+    pixels = page.tobytes()
+    # Pixel Data has an even length (PS3.5 8.2).
+    dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
+    dataset["PixelData"].VR = "OB"
+    if transfer_syntax_uid != EXPLICIT_LITTLE:
+        dataset.compress(transfer_syntax_uid, generate_instance_uid=False)

@@ -1,0 +1,183 @@
+"""The Structured Report: an Imaging Measurement Report (TID 1500) whose tree says who, what, how sure and where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    LanguageOfContentItemAndDescendants,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from dicom_node.core.findings import Outcome
+from dicom_node.report import codes
+from dicom_node.report.basic_text import flattened
+from dicom_node.report.header import Place, begin, own_coding_scheme
+from dicom_node.report.identity import code_of, code_string, items_of, referenced_requests, settle_character_set
+from dicom_node.report.measurement_groups import container, laterality_of, measurement_groups, reason_items
+from dicom_node.report.narrative import WORDS, in_words
+from dicom_node.report.provenance import observer
+from dicom_node.report.request import BASIC_TEXT_SR, SECONDARY_CAPTURE
+from dicom_node.report.sources import series_of, sop_class_of, sop_instance_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pydicom.sr.coding import Code
+
+    from dicom_node.core.findings import StudyFinding
+    from dicom_node.report.request import Predecessor, ReportRequest, ResultObject, SourceView
+
+_CONTAINS = RelationshipTypeValues.CONTAINS
+_MODIFIER = RelationshipTypeValues.HAS_CONCEPT_MOD
+_ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
+
+
+def structured_report(request: ReportRequest, captures: Sequence[ResultObject], heatmaps: dict[str, str]) -> Dataset:
+    """Return the report of a request, pointing at the secondary captures already made.
+
+    captures: every one of them becomes evidence; heatmaps: source SOP Instance UID to the heatmap's.
+    """
+    dataset = begin(request, _place(request))
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    dataset.PerformedProcedureCodeSequence = []
+    dataset.CodingSchemeIdentificationSequence = [own_coding_scheme()]
+    requests = referenced_requests(request.views[0].header, request.study_instance_uid)
+    if requests:
+        dataset.ReferencedRequestSequence = requests
+    if request.predecessor is not None:
+        dataset.PredecessorDocumentsSequence = [_predecessor(request.predecessor)]
+    dataset.CurrentRequestedProcedureEvidenceSequence = [_evidence(request, captures)]
+    root = _root(request, heatmaps)
+    if request.options.sr_sop_class_uid == BASIC_TEXT_SR:
+        root = flattened(root)
+    for element in root:
+        dataset.add(element)
+    settle_character_set(dataset, request.views[0].header)
+    return dataset
+
+
+def _place(request: ReportRequest) -> Place:
+    return Place(
+        sop_class_uid=request.options.sr_sop_class_uid,
+        sop_instance_uid=request.uid("sr"),
+        series_instance_uid=request.uid("sr-series"),
+        series_number=request.options.series_number_base + 1,
+        instance_number=request.version,
+        modality="SR",
+        series_description=f"AI FRACTURE: {WORDS[request.finding.outcome]} - report",
+    )
+
+
+def _root(request: ReportRequest, heatmaps: dict[str, str]) -> ContentItem:
+    root = ContainerContentItem(codes.IMAGING_MEASUREMENT_REPORT, is_content_continuous=False, template_id="1500")
+    procedure = code_of(items_of(request.views[0].header, "ProcedureCodeSequence")) or codes.XR_UNSPECIFIED
+    items: list[ContentItem] = [
+        *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
+        *observer(request.finding.model),
+        CodeContentItem(codes.PROCEDURE_REPORTED, procedure, _MODIFIER),
+        _image_library(request.views),
+        container(codes.IMAGING_MEASUREMENTS, measurement_groups(request, heatmaps)),
+        _evaluations(request.finding),
+    ]
+    root.ContentSequence = ContentSequence(items)
+    return root
+
+
+def _image_library(views: tuple[SourceView, ...]) -> ContentItem:
+    group = container(codes.IMAGE_LIBRARY_GROUP, [_library_entry(view) for view in views])
+    return container(codes.IMAGE_LIBRARY, [group], template="1600")
+
+
+def _library_entry(view: SourceView) -> ContentItem:
+    """Return one image with its modality, side and projection, each only where the source says it (TID 1602)."""
+    entry = ImageContentItem(
+        codes.SOURCE_OF_MEASUREMENT, sop_class_of(view), sop_instance_of(view), relationship_type=_CONTAINS
+    )
+    projection = code_of(items_of(view.header, "ViewCodeSequence"))
+    described: tuple[tuple[Code, Code | None], ...] = (
+        (codes.MODALITY, codes.MODALITIES.get(code_string(view.header, "Modality"))),
+        (codes.IMAGE_LATERALITY, codes.LATERALITIES.get(laterality_of(view))),
+        (codes.IMAGE_VIEW, projection or codes.VIEWS.get(code_string(view.header, "ViewPosition"))),
+    )
+    items = [CodeContentItem(name, value, _ACQUISITION) for name, value in described if value is not None]
+    if items:
+        entry.ContentSequence = ContentSequence(items)
+    return entry
+
+
+def _evaluations(finding: StudyFinding) -> ContentItem:
+    summary, detection = _summary(finding)
+    items: list[ContentItem] = [
+        CodeContentItem(codes.CAD_SUMMARY, summary, _CONTAINS),
+        CodeContentItem(codes.SUMMARY_OF_DETECTIONS, detection, _CONTAINS),
+        CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS),
+        *reason_items(finding.reason),
+        TextContentItem(codes.COMMENT, in_words(finding), _CONTAINS),
+    ]
+    return container(codes.QUALITATIVE_EVALUATIONS, items)
+
+
+def _summary(finding: StudyFinding) -> tuple[Code, Code]:
+    """Return the codes of CID 6047 and CID 6042.
+
+    "With findings" is said only where a view is positive: an inconclusive view is no finding, and the outcome beside it
+    keeps "without findings" from being read as negative.
+    """
+    if finding.outcome is Outcome.NOT_ANALYSED:
+        tried = finding.reason is not None and finding.reason.attempted
+        return codes.NONE_WITHOUT, codes.FAILED if tried else codes.NOT_ATTEMPTED
+    outcomes = {view.outcome for view in finding.views}
+    complete = Outcome.NOT_ANALYSED not in outcomes
+    if Outcome.POSITIVE in outcomes:
+        summary = codes.ALL_WITH if complete else codes.SOME_WITH
+    else:
+        summary = codes.ALL_WITHOUT if complete else codes.SOME_WITHOUT
+    return summary, codes.SUCCEEDED if complete else codes.PARTIALLY_SUCCEEDED
+
+
+def _evidence(request: ReportRequest, captures: Sequence[ResultObject]) -> Dataset:
+    """Return every image of the report, source and made, by series (PS3.3 C.17.2.1)."""
+    by_series: dict[str, list[tuple[str, str]]] = {}
+    for view in request.views:
+        by_series.setdefault(series_of(view), []).append((sop_class_of(view), sop_instance_of(view)))
+    for capture in captures:
+        reference = (SECONDARY_CAPTURE, capture.sop_instance_uid)
+        by_series.setdefault(capture.series_instance_uid, []).append(reference)
+    return _study_reference(request.study_instance_uid, by_series)
+
+
+def _predecessor(before: Predecessor) -> Dataset:
+    reference = (before.sop_class_uid, before.sop_instance_uid)
+    return _study_reference(before.study_instance_uid, {before.series_instance_uid: [reference]})
+
+
+def _study_reference(study_uid: str, by_series: dict[str, list[tuple[str, str]]]) -> Dataset:
+    item = Dataset()
+    item.StudyInstanceUID = UID(study_uid)
+    item.ReferencedSeriesSequence = [_series_reference(uid, references) for uid, references in by_series.items()]
+    return item
+
+
+def _series_reference(series_uid: str, references: Iterable[tuple[str, str]]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = UID(series_uid)
+    item.ReferencedSOPSequence = []
+    for sop_class, sop_instance in references:
+        entry = Dataset()
+        entry.ReferencedSOPClassUID = UID(sop_class)
+        entry.ReferencedSOPInstanceUID = UID(sop_instance)
+        item.ReferencedSOPSequence.append(entry)
+    return item
