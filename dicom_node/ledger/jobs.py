@@ -112,6 +112,12 @@ def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:
     return changed == 1
 
 
+def is_held(connection: Connection, lease_: Lease) -> bool:
+    """Tell whether a lease still holds, so that its answer may be put in place."""
+    held = (job.c.id == lease_.job_id) & (job.c.fence == lease_.fence) & (job.c.state == "leased")
+    return connection.execute(select(job.c.id).where(held)).first() is not None
+
+
 def complete(connection: Connection, lease_: Lease) -> bool:
     """Mark a job done; false where the lease was lost, so its result must be dropped."""
     return _settle(connection, lease_, state="done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from dicom_node.core.study import Role
 from dicom_node.ledger import history, jobs
@@ -27,12 +27,10 @@ def close_due(connection: Connection, bundle_sha256: str, now: float) -> list[Cl
     due = connection.execute(
         select(study).where(study.c.state == "open", study.c.closes_at <= now).order_by(study.c.closes_at).limit(_BATCH)
     ).mappings()
-    closed = [
-        _close(connection, row["id"], row["study_instance_uid"], row["first_unreported_at"], now) for row in due.all()
+    return [
+        _close(connection, (row["id"], row["study_instance_uid"], row["first_unreported_at"]), bundle_sha256, now)
+        for row in due.all()
     ]
-    if any(item.version for item in closed):
-        queue_missing_analyses(connection, bundle_sha256, now)
-    return closed
 
 
 def next_closing(connection: Connection) -> float | None:
@@ -41,18 +39,23 @@ def next_closing(connection: Connection) -> float | None:
     return None if value is None else float(value)
 
 
-def _close(connection: Connection, study_id: int, uid: str, unreported: float | None, now: float) -> Closed:
+def _close(connection: Connection, row: tuple[int, str, float | None], bundle_sha256: str, now: float) -> Closed:
+    study_id, uid, unreported = row
     connection.execute(update(study).where(study.c.id == study_id).values(state="closed", first_unreported_at=None))
     if unreported is None:
         history.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
         return Closed(uid, None, 0)
-    number, views = _make_version(connection, study_id, now)
-    history.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {views} radiographs")
-    return Closed(uid, number, views)
+    version_id, number = _make_version(connection, study_id, now)
+    views = _list_views(connection, version_id, study_id)
+    for instance_id in views:
+        # An earlier bundle may have analysed some of the views; a result is one bundle's.
+        jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now)
+    history.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {len(views)} radiographs")
+    return Closed(uid, number, len(views))
 
 
 def _make_version(connection: Connection, study_id: int, now: float) -> tuple[int, int]:
-    """Make the next version with its manifest; one that was never published gives way to it."""
+    """Make the next version and return its id and number; one that was never published gives way to it."""
     earlier = connection.execute(
         select(version.c.id, version.c.number, version.c.state)
         .where(version.c.study_id == study_id)
@@ -77,15 +80,21 @@ def _make_version(connection: Connection, study_id: int, now: float) -> tuple[in
         )
     ).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row always has its key
-    views = connection.execute(
-        insert(version_instance).from_select(
-            ["version_id", "instance_id"],
-            select(literal(key[0]), instance.c.id).where(
+    return int(key[0]), number
+
+
+def _list_views(connection: Connection, version_id: int, study_id: int) -> list[int]:
+    """Write the version's manifest: every current view of the study; return their ids."""
+    views = list(
+        connection.execute(
+            select(instance.c.id).where(
                 instance.c.study_id == study_id, instance.c.role == Role.VIEW.value, instance.c.is_current
-            ),
-        )
-    ).rowcount
-    return number, views
+            )
+        ).scalars()
+    )
+    for instance_id in views:
+        connection.execute(insert(version_instance).values(version_id=version_id, instance_id=instance_id))
+    return views
 
 
 def promote_waiting(connection: Connection, now: float) -> int:
@@ -104,7 +113,7 @@ def promote_waiting(connection: Connection, now: float) -> int:
 
 
 def queue_missing_analyses(connection: Connection, bundle_sha256: str, now: float) -> None:
-    """Queue what a waiting version still needs from this bundle: an earlier one may have analysed some of its views."""
+    """Queue what waiting versions still need from this bundle: at start it may be another one."""
     rows = connection.execute(
         select(version_instance.c.instance_id)
         .join(version, version.c.id == version_instance.c.version_id)

@@ -135,7 +135,8 @@ def _read_jpeg_2000(frame: bytes) -> tuple[FrameHeader, int]:
     right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
     tile_columns, tile_rows, tile_left, tile_top = struct.unpack_from(">4I", frame, start + 24)
     components, depth, step_x, step_y = struct.unpack_from(">HBBB", frame, start + 40)
-    if step_x != 1 or step_y != 1 or not tile_columns or not tile_rows or tile_left > left or tile_top > top:
+    outside = right <= left or bottom <= top or tile_left > left or tile_top > top
+    if outside or step_x != 1 or step_y != 1 or not tile_columns or not tile_rows:
         _refuse("the header of the compressed image contradicts itself")
     header = FrameHeader(
         Family.JPEG_2000, bottom - top, right - left, components, (depth & 0x7F) + 1, signed=bool(depth & 0x80)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydicom.sr.coding import Code
 
 from dicom_node.core.findings import Outcome, ReasonCode
-from dicom_node.core.identifiers import derived_uid
 
 # Root, containers and observation context (TID 1500, 1001, 1600)
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
@@ -123,7 +122,6 @@ BODY_PARTS = {
 
 # Our own scheme: what the standard has no code for. A code, once sent, is never given another meaning.
 OWN_SCHEME = "99DCMNODE"
-OWN_SCHEME_UID = derived_uid("coding-scheme", OWN_SCHEME)
 OWN_SCHEME_NAME = "dicom-node local codes"
 OUTCOME = Code("OUTCOME", OWN_SCHEME, "AI triage outcome")
 REASON = Code("REASON", OWN_SCHEME, "Reason for the outcome")

@@ -63,7 +63,6 @@ def own_coding_scheme() -> Dataset:
     """Return the item that says what our private codes are (PS3.3 C.12.1.1.3, Coding Scheme Identification)."""
     item = Dataset()
     item.CodingSchemeDesignator = codes.OWN_SCHEME
-    item.CodingSchemeUID = codes.OWN_SCHEME_UID
     item.CodingSchemeName = codes.OWN_SCHEME_NAME
     item.CodingSchemeVersion = "1"
     item.CodingSchemeResponsibleOrganization = MANUFACTURER

@@ -46,6 +46,8 @@ _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _DATE = re.compile(r"(\d{4})[.\-/]?(\d{2})[.\-/]?(\d{2})")
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.(\d{1,6}))?)?)?")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
+#: SNOMED RT in its old forms: must no longer be written (PS3.16 8.1.1), and nothing here translates it.
+_RETIRED_SCHEMES = {"SRT", "SNM3", "99SDM"}
 _AGE = re.compile(r"\d{3}[DWMY]")
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _VERBATIM = ("PatientID", "AccessionNumber", "StudyID")
@@ -93,7 +95,7 @@ def code_of(items: Iterable[Dataset]) -> Code | None:
     for item in items:
         value = text_of(item, "CodeValue") or text_of(item, "LongCodeValue")
         scheme, meaning = text_of(item, "CodingSchemeDesignator"), text_of(item, "CodeMeaning")
-        if value and scheme and meaning and "\\" not in value + scheme:
+        if value and scheme and meaning and "\\" not in value + scheme and scheme not in _RETIRED_SCHEMES:
             return Code(value, scheme[: _LONGEST["SH"]], meaning[: _LONGEST["LO"]])
     return None
 

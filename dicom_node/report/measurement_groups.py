@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from highdicom.sr import (
@@ -207,5 +207,5 @@ def container(
 ) -> ContentItem:
     """Return a CONTAINER that holds these items."""
     item = ContainerContentItem(name, is_content_continuous=False, template_id=template, relationship_type=relation)
-    item.ContentSequence = ContentSequence(items)
+    item.ContentSequence = ContentSequence(cast("Sequence[ContentItem]", items))
     return item

@@ -98,16 +98,17 @@ def _describe_anatomy(dataset: Dataset, request: ReportRequest, pictured: tuple[
     """
     headers = [view.header for view in request.views]
     side = agreed(code_string(header, "ImageLaterality") or code_string(header, "Laterality") for header in headers)
-    dataset.Laterality = side if side in {"L", "R"} else ""
+    own = code_string(pictured[0].header, "ImageLaterality") if pictured else ""
+    if side not in {"L", "R"} and own in {"L", "R", "U", "B"}:
+        dataset.ImageLaterality = own  # excludes Laterality, which could not say it
+    else:
+        dataset.Laterality = side if side in {"L", "R"} else ""
     part = agreed(code_string(header, "BodyPartExamined") for header in headers)
     if part:
         dataset.BodyPartExamined = part
     dataset.PatientOrientation = _orientation(pictured[0]) if pictured else []
-    for view in pictured[:1]:
-        side = code_string(view.header, "ImageLaterality")
-        if side in {"L", "R", "U", "B"}:
-            dataset.ImageLaterality = side
-        _copy_loss(dataset, view.header)
+    if pictured:
+        _copy_loss(dataset, pictured[0].header)
 
 
 def _orientation(view: SourceView) -> list[str]:

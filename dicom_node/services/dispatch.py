@@ -138,7 +138,11 @@ class Dispatcher:
         except (EOFError, OSError, ValueError) as error:
             self._crashed(lease, type(error).__name__)
             raise
-        if isinstance(answer, Analysed) and lease.kind == ANALYSE:
+        with self._ledger.transaction() as connection:
+            held = jobs.is_held(connection, lease)
+        if not held:
+            log.info("answer.dropped", job=lease.job_id, kind=lease.kind)
+        elif isinstance(answer, Analysed) and lease.kind == ANALYSE:
             self._take_analysis(lease, job.folder, answer)
         elif isinstance(answer, Composed) and lease.kind != ANALYSE:
             self._take_composition(lease, job.folder, answer)

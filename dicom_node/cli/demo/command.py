@@ -31,6 +31,7 @@ _PHANTOM_NOTICE = (
     "what it says about a phantom shows that the chain works and means nothing else, right or wrong."
 )
 _SKIPPED_SHOWN = 5
+_WIDTH_PIPED = 110
 _QUIET_PHANTOM_S, _QUIET_OWN_S = 2.0, 5.0
 
 
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demonstration; 0 only if each study got its report."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_PIPED)
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-demo-"))
     keep = bool(args.keep)
     previous = signal.signal(signal.SIGTERM, _interrupt)

@@ -162,7 +162,7 @@ class OrthancPacs(Pacs):
 class EmbeddedPacs(Pacs):
     """A PACS in miniature: a folder of files, and a thread that forwards what came from others than the node."""
 
-    name = "the embedded one, since Orthanc is not installed"
+    name = "the small embedded one"
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port

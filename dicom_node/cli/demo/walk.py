@@ -98,7 +98,7 @@ def _wait(
     images = sum(study.radiographs for study in studies)
     back: dict[str, Returned] = {}
     moved = (time.monotonic(), -1)
-    while len(back) < len(studies):
+    while True:
         seen = node.check()
         for study in studies:
             found = None if study.study_uid in back else _results(pacs, study, time.monotonic() - started)
@@ -106,16 +106,17 @@ def _wait(
                 back[study.study_uid] = found
         if seen.events + len(back) != moved[1]:
             moved = (time.monotonic(), seen.events + len(back))
-        if time.monotonic() - moved[0] > _STALLED_S:
-            hint = f" (last trouble: {seen.trouble})" if seen.trouble else ""
-            message = f"{len(studies) - len(back)} of {len(studies)} studies got no report{hint}; log: {node.log}"
-            raise DemoError(message)
         say(
             f"received {seen.received}/{images} · analysed {seen.analysed}/{images} · "
             f"closed {seen.closed}/{len(studies)} · report back {len(back)}/{len(studies)}"
         )
+        if len(back) == len(studies):
+            return tuple(back[study.study_uid] for study in studies)
+        if time.monotonic() - moved[0] > _STALLED_S:
+            hint = f" (last trouble: {seen.trouble})" if seen.trouble else ""
+            message = f"{len(studies) - len(back)} of {len(studies)} studies got no report{hint}; log: {node.log}"
+            raise DemoError(message)
         time.sleep(_POLL_S)
-    return tuple(back[study.study_uid] for study in studies)
 
 
 def _results(pacs: Pacs, study: Study, seconds: float) -> Returned | None:
