@@ -1,0 +1,117 @@
+"""SCP and SCU against each other and against a peer that misbehaves, over loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+from dicom_node.core.errors import DestinationRefused, DestinationUnavailable, Rejected
+from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.dimse.scu import Outgoing, Peer, echo, send
+from dicom_node.part10.writer import wrap
+from tests.unit.part10.test_header import EXPLICIT_LITTLE, a_radiograph, encoded
+
+CR = "1.2.840.10008.5.1.4.1.1.1"
+PRIVATE = "1.2.840.113619.4.26"
+
+
+@pytest.fixture
+def scp():
+    running: list[StorageScp] = []
+
+    def start(on_store, **changes):
+        settings = ScpSettings(ae_title="NODE", host="127.0.0.1", port=0, **changes)
+        running.append(StorageScp(settings, on_store))
+        running[-1].start()
+        return Peer("NODE", "127.0.0.1", running[-1].port, timeout_s=5.0)
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+def an_object(folder, sop_class_uid=CR):
+    ds = a_radiograph()
+    ds.SOPClassUID = sop_class_uid
+    path = folder / f"{sop_class_uid}.dcm"
+    path.write_bytes(wrap(encoded(ds), sop_class_uid, "1.2.3.4", EXPLICIT_LITTLE))
+    return Outgoing(sop_class_uid, "1.2.3.4", EXPLICIT_LITTLE, path)
+
+
+@pytest.mark.parametrize("sop_class_uid", [CR, PRIVATE, "1.2.840.10008.5.1.4.1.1.6"])
+def test_what_is_sent_arrives_byte_for_byte_private_and_retired_classes_too(scp, tmp_path, sop_class_uid):
+    arrived = []
+    peer = scp(arrived.append)
+    item = an_object(tmp_path, sop_class_uid)
+    send(peer, "SENDER", [item])
+    (received,) = arrived
+    assert item.path.read_bytes().endswith(received.dataset)
+    assert (received.sop_class_uid, received.calling_ae) == (sop_class_uid, "SENDER")
+
+
+def test_echo_is_answered(scp):
+    echo(scp(lambda _received: None), "SENDER")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(0xA700, DestinationUnavailable), (0xC000, DestinationRefused), (0xA900, DestinationRefused)],
+)
+def test_a_refusal_says_whether_to_try_again(scp, tmp_path, status, expected):
+    def refuse(_received):
+        message = "no"
+        raise Rejected(message, status)
+
+    with pytest.raises(expected, match=f"0x{status:04X}"):
+        send(scp(refuse), "SENDER", [an_object(tmp_path)])
+
+
+def test_a_bug_in_the_callback_is_answered_out_of_resources_and_survived(scp, tmp_path):
+    calls = []
+
+    def fail_once(received):
+        calls.append(received)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+
+    peer = scp(fail_once)
+    with pytest.raises(DestinationUnavailable, match="0xA700"):
+        send(peer, "SENDER", [an_object(tmp_path)])
+    send(peer, "SENDER", [an_object(tmp_path)])
+
+
+def test_too_large_an_object_is_answered_out_of_resources(scp, tmp_path):
+    with pytest.raises(DestinationUnavailable, match="0xA700"):
+        send(scp(lambda _received: None, max_object_bytes=100), "SENDER", [an_object(tmp_path)])
+
+
+def test_c11_an_unknown_calling_or_wrong_called_title_is_rejected(scp):
+    peer = scp(lambda _received: None, calling_ae_titles=("PACS",))
+    echo(peer, "PACS")
+    with pytest.raises(DestinationUnavailable, match="rejected"):
+        echo(peer, "STRANGER")
+    with pytest.raises(DestinationUnavailable, match="rejected"):
+        echo(Peer("WRONG", peer.host, peer.port), "PACS")
+
+
+def test_c42_nobody_listening_is_unavailable():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(DestinationUnavailable, match="cannot be reached"):
+        echo(Peer("PACS", "127.0.0.1", port, timeout_s=2.0), "NODE")
+
+
+def test_c42_a_peer_that_accepts_and_stays_silent_is_given_up_in_time(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        held = []
+        threading.Thread(target=lambda: held.append(listener.accept()), daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(DestinationUnavailable):
+            send(Peer("PACS", "127.0.0.1", listener.getsockname()[1], timeout_s=1.0), "NODE", [an_object(tmp_path)])
+        assert time.monotonic() - begun < 15

@@ -1,0 +1,186 @@
+"""The node's side of the worker socket, with workers that answer, crash, hang or talk nonsense."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from dicom_node.core.findings import Outcome, Reason, ReasonCode, StudyFinding, not_analysed
+from dicom_node.core.study import Quiet
+from dicom_node.ledger import instances
+from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.overview import Overview
+from dicom_node.ledger.spool import StateFolders, folder_digest
+from dicom_node.services.closing import Closer
+from dicom_node.services.dispatch import Dispatcher, DispatchSettings
+from dicom_node.services.messages import (
+    FINDING,
+    Analysed,
+    AnalyseJob,
+    Channel,
+    Composed,
+    ComposedObject,
+    ComposeJob,
+    Failed,
+    Hello,
+    Next,
+    Revive,
+    Revived,
+)
+from dicom_node.services.threads import Bell, Threads
+from tests.unit.ledger.arrivals import an_arrival
+
+
+class Node:
+    """A ledger with one received radiograph, and the dispatcher and closer that serve it."""
+
+    def __init__(self, root):
+        self.folders = StateFolders(root)
+        self.folders.create()
+        self.ledger = open_ledger(self.folders.ledger)
+        self.threads, self.bell = Threads(), Bell()
+        with self.ledger.transaction() as connection:
+            instances.record(connection, an_arrival("1.2.3.1"), Quiet(0, 0), "bundle", now=time.time())
+        settings = DispatchSettings("bundle", timeout_s=0.3, crash_limit=3, destinations=("pacs",))
+        self.dispatcher = Dispatcher(
+            settings,
+            ledger=self.ledger,
+            folders=self.folders,
+            bell=self.bell,
+            clock=time.time,
+            dice=lambda: 0.5,
+            threads=self.threads,
+        )
+        closer = Closer(self.ledger, "bundle", self.bell, time.time, self.threads.stopping)
+        self.threads.start("dispatcher", self.dispatcher.run)
+        self.threads.start("closer", closer.run)
+
+    def worker(self, bundle="bundle"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(self.folders.socket))
+        channel = Channel(sock)
+        channel.send(Hello(bundle, "test", None))
+        return channel
+
+    def study(self):
+        return Overview(self.folders.ledger).study("1.2.3")
+
+    def until(self, condition):
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if condition(self.study()):
+                return self.study()
+            time.sleep(0.02)
+        return pytest.fail(f"did not come true: {self.study()}")
+
+
+@pytest.fixture
+def node(tmp_path):
+    node = Node(tmp_path / "state")
+    yield node
+    node.threads.stopping.set()
+    node.bell.ring()
+    node.threads.join(5.0)
+    node.ledger.close()
+
+
+def next_job(channel):
+    while True:
+        channel.send(Next())
+        job = channel.receive(10.0)
+        if isinstance(job, (AnalyseJob, ComposeJob)):
+            return job
+
+
+def a_finding(code=ReasonCode.NO_MODEL):
+    return not_analysed("1.2.3.1", Reason(code, "no model"))
+
+
+def compose(node, channel, digest=None):
+    job = next_job(channel)
+    assert isinstance(job, ComposeJob)
+    folder = node.folders.root / job.folder
+    folder.mkdir()
+    (folder / "001-sr.dcm").write_bytes(b"report")
+    finding = StudyFinding(Outcome.NOT_ANALYSED, a_finding().reason, None, (a_finding(),), None)
+    item = ComposedObject("sr", "1.2", "2.25.1", "2.25.2", "1.2.840.10008.1.2.1", "001-sr.dcm")
+    channel.send(Composed(finding, digest or folder_digest(folder), (item,)))
+
+
+def test_an_image_is_answered_and_its_study_published_once(node):
+    channel = node.worker()
+    job = next_job(channel)
+    assert job.sop_instance_uid == "1.2.3.1"
+    channel.send(Analysed(a_finding(), None, None))
+    compose(node, channel)
+    study = node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")
+    assert [item["file"] for item in study["versions"][0]["objects"]] == ["001-sr.dcm"]
+    assert [(item["destination"], item["state"]) for item in study["deliveries"]] == [("pacs", "ready")]
+    assert (node.folders.root / study["versions"][0]["folder"] / "001-sr.dcm").read_bytes() == b"report"
+
+
+def test_c30_an_image_that_ends_three_workers_is_reported_as_failed(node):
+    for _ in range(3):
+        channel = node.worker()
+        assert isinstance(next_job(channel), AnalyseJob)
+        channel.close()
+    study = node.until(lambda found: found["instances"][0]["finding"] is not None)
+    finding = FINDING.validate_json(study["instances"][0]["finding"])
+    assert finding.outcome is Outcome.NOT_ANALYSED
+    assert finding.reason.code is ReasonCode.CRASHED
+    assert finding.reason.attempted
+    compose(node, node.worker())
+    node.until(lambda found: found["versions"][0]["state"] == "published")
+
+
+def test_a_worker_that_hangs_loses_its_job_to_the_next(node, monkeypatch):
+    monkeypatch.setattr("dicom_node.services.dispatch._GRACE_S", 0.1)
+    hanging = node.worker()
+    assert isinstance(next_job(hanging), AnalyseJob)
+    other = node.worker()
+    assert isinstance(next_job(other), AnalyseJob)
+    other.send(Analysed(a_finding(), None, None))
+    compose(node, other)
+    node.until(lambda found: found["versions"][0]["state"] == "published")
+
+
+def test_a_result_folder_that_changed_on_the_way_is_not_believed(node):
+    channel = node.worker()
+    next_job(channel)
+    channel.send(Analysed(a_finding(), None, None))
+    compose(node, channel, digest="0" * 64)
+    compose(node, channel)
+    node.until(lambda found: found["versions"][0]["state"] == "published")
+
+
+def test_an_error_is_tried_again(node):
+    channel = node.worker()
+    next_job(channel)
+    channel.send(Failed("no memory"))
+    assert isinstance(next_job(channel), AnalyseJob)
+
+
+def test_nonsense_on_the_socket_ends_only_that_connection(node):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(node.folders.socket))
+    sock.sendall(b"\xff\xff\xff\xff nonsense")
+    with contextlib.suppress(ConnectionResetError):
+        assert sock.recv(1) == b""
+    assert isinstance(next_job(node.worker()), AnalyseJob)
+
+
+def test_a_worker_with_another_bundle_restarts_the_node(node):
+    node.worker(bundle="another")
+    assert node.threads.stopping.wait(5.0)
+    assert not node.threads.failed
+
+
+def test_a_person_can_have_given_up_deliveries_tried_again(node):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(node.folders.socket))
+    channel = Channel(sock)
+    channel.send(Revive("1.2.3"))
+    assert channel.receive(5.0) == Revived(0)
