@@ -42,6 +42,13 @@ def localiser_map(features: NDArray[np.float32], head: Head) -> NDArray[np.float
     return np.asarray(values, dtype=np.float32)
 
 
+def peak_cell(shown: EvidenceMap) -> _Cell:
+    """Return the strongest cell on the body as (row, column), also where no cell is positive."""
+    values = np.where(shown.body, shown.values, -np.inf) if shown.body.any() else shown.values
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    return int(row), int(column)
+
+
 def cell_centre(cell: _Cell, shape: _Cell, geometry: InputGeometry) -> tuple[float, float]:
     """Return a cell's centre as (column, row) in the original image's pixels."""
     row, column = geometry.to_image(

@@ -112,7 +112,7 @@ def _localisation(measures: MapMeasures, shown: EvidenceMap, *, trusted: bool) -
         entropy=measures.entropy,
         area=measures.area,
         out_of_body=measures.out_of_body,
-        peak=maps.cell_centre(measures.peak, (rows, columns), shown.geometry),
+        peak=maps.cell_centre(maps.peak_cell(shown), (rows, columns), shown.geometry),
         on_border=measures.on_border,
         trusted=trusted,
     )

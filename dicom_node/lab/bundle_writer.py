@@ -91,6 +91,8 @@ def _fill(contents: Contents, folder: Path) -> Parity:
     rows = np.random.default_rng(contents.run.seed).permutation(rows)[:96]
     parity = export.check_parity(contents.model, folder / "embedder.onnx", material.cache, rows)
     save_file(_tensors(contents), str(folder / "head.safetensors"))
+    # save_file makes it private; a node runs as another user.
+    (folder / "head.safetensors").chmod(0o644)
     tables = manifest(contents, parity)
     (folder / "manifest.toml").write_text(to_toml(tables), encoding="utf-8")
     (folder / "NOTICE").write_text(_NOTICE, encoding="utf-8")

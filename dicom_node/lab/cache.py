@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 
+from dicom_node.inference import preprocess
 from dicom_node.inference.preprocess import LCN_LETTERBOX_512, prepare
 from dicom_node.lab.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -44,7 +45,10 @@ class Cache:
 
     def tensors(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the model's inputs [n, 1, 512, 512] of these rows."""
-        return np.asarray(self.inputs[indices], dtype=np.float32)[:, None] / np.float32(CODE_SCALE)
+        tensors: NDArray[np.float32] = np.asarray(self.inputs[indices], dtype=np.float32)[:, None] / np.float32(
+            CODE_SCALE
+        )
+        return tensors
 
     def input_boxes(self, index: int, boxes: Sequence[Box]) -> list[Box]:
         """Return boxes of the file as (top, left, bottom, right) in input pixels."""
@@ -60,14 +64,16 @@ def read_grey(path: Path) -> NDArray[np.uint16] | None:
     eight = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if eight is None:
         return None
-    return np.asarray(eight, dtype=np.uint16) * np.uint16(257)
+    grey: NDArray[np.uint16] = np.asarray(eight, dtype=np.uint16) * np.uint16(257)
+    return grey
 
 
 def build(images: Sequence[Image], data: Path, folder: Path) -> Cache:
     """Return the cache of these images, made in this folder unless it is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "stamp.json"
-    wanted = {"preprocessing": LCN_LETTERBOX_512, "images": _digest(images), "code": CODE_SCALE}
+    code = hashlib.sha256(Path(preprocess.__file__).read_bytes()).hexdigest()
+    wanted = {"preprocessing": LCN_LETTERBOX_512, "code": code, "images": _digest(images), "scale": CODE_SCALE}
     if not (stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == wanted):
         _fill(images, data, folder)
         stamp.write_text(json.dumps(wanted), encoding="utf-8")

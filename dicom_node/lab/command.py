@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--data", type=Path, required=True, help="folder with dataset.csv, fractures.json and images/")
     train.add_argument("--out", type=Path, required=True, help="the bundle's folder; replaced as a whole at the end")
     train.add_argument(
-        "--minutes", type=float, default=30.0, help="training time, all folds and the final model together"
+        "--minutes", type=float, default=30.0, help="wall time of training, all folds and the final model together"
     )
     train.add_argument("--folds", type=int, default=3, help="grouped folds for the held-out figures (default 3)")
-    train.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    train.add_argument("--jobs", type=int, default=2, help="models trained side by side (default 2)")
+    train.add_argument("--threads", type=int, default=1, help="CPU threads of each (default 1)")
     train.add_argument("--seed", type=int, default=1, help="seed of splits, weights and sampling (default 1)")
     train.add_argument("--bfloat16", action="store_true", help="train in bfloat16, faster where the CPU has it")
     train.add_argument("--runs", type=Path, default=Path("runs/lab"), help="working files, never committed")
@@ -48,15 +50,16 @@ def _train_default(args: argparse.Namespace) -> int:
 
     from dicom_node.lab import bundle_writer, evaluate, experiment  # noqa: PLC0415
 
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads * args.jobs)
     cv2.setNumThreads(1)
     start = time.monotonic()
     plan = _plan(args)
     material = experiment.gather(plan)
+    experiment.train_all(plan, material)
     held_out = experiment.hold_out(plan, material)
     evaluation = evaluate.evaluate(material, held_out, args.seed)
     say(f"held out: AUC {evaluation.auc:.3f}, shortcuts alone {evaluation.shortcut_auc:.3f}")
-    model = experiment.fit(plan, material, experiment.learnt_by_final(material), "final", args.seed)
+    model = experiment.final_model(plan, material)
     made = bundle_writer.Run(command_line(args), args.seed, args.folds, (time.monotonic() - start) / 60.0)
     contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
     parity = bundle_writer.write(contents, args.out)
@@ -71,13 +74,16 @@ def _plan(args: argparse.Namespace) -> Plan:
     from dicom_node.lab.head import Regularisation  # noqa: PLC0415
 
     name = f"{args.out.resolve().name}-seed{args.seed}-{args.minutes:g}m-{args.folds}f"
-    return Plan(args.data, args.runs / name, args.folds, args.seed, _recipe(args), Regularisation())
+    return Plan(
+        args.data, args.runs / name, args.folds, args.seed, _recipe(args), Regularisation(), args.jobs, args.threads
+    )
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
     from dicom_node.lab.train import Recipe  # noqa: PLC0415 - as above
 
-    return Recipe(seconds=args.minutes * 60.0 / (args.folds + 1), bfloat16=args.bfloat16)
+    rounds = math.ceil((args.folds + 1) / args.jobs)
+    return Recipe(seconds=args.minutes * 60.0 / rounds, bfloat16=args.bfloat16)
 
 
 def command_line(args: argparse.Namespace) -> str:
@@ -85,5 +91,6 @@ def command_line(args: argparse.Namespace) -> str:
     precision = " --bfloat16" if args.bfloat16 else ""
     return (
         f"dicom-node lab train-default --data {args.data.resolve().name} --out engines/{args.out.resolve().name} "
-        f"--minutes {args.minutes:g} --folds {args.folds} --threads {args.threads} --seed {args.seed}{precision}"
+        f"--minutes {args.minutes:g} --folds {args.folds} --jobs {args.jobs} "
+        f"--threads {args.threads} --seed {args.seed}{precision}"
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import cv2
 import numpy as np
 import torch
 
@@ -14,7 +17,7 @@ from dicom_node.lab import dataset, features, head
 from dicom_node.lab.network import CompactEmbedder
 from dicom_node.lab.progress import say
 from dicom_node.lab.sampling import Sampler
-from dicom_node.lab.train import Recipe, train
+from dicom_node.lab.train import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
     from dicom_node.lab.cache import Cache
     from dicom_node.lab.dataset import Conservation, Image
+    from dicom_node.lab.train import Recipe
+
+FINAL: Final = "final"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,18 @@ class Plan:
     seed: int
     recipe: Recipe
     head: head.Regularisation
+    jobs: int = 1
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One embedder to train: the rows it learns from, and the rows it is asked about."""
+
+    name: str
+    seed: int
+    learnt: NDArray[np.int64]
+    asked: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,44 +103,72 @@ def gather(plan: Plan) -> Material:
     )
 
 
-def hold_out(plan: Plan, material: Material) -> HeldOut:
-    """Train a model per fold and score the fold that it did not see."""
-    n = len(material.images)
-    z = np.full(n, np.nan)
-    logits = np.zeros((n, cache_module.CELLS, cache_module.CELLS), dtype=np.float32)
+def stages(plan: Plan, material: Material) -> tuple[Stage, ...]:
+    """Return what is to be trained: one stage a fold, and the final one, which is asked nothing."""
+    result = []
     for fold in range(plan.folds):
         learnt = np.flatnonzero(material.trainable & (material.folds != fold))
         asked = np.flatnonzero(material.scored & (material.folds == fold))
         dataset.assert_disjoint(material.groups[learnt].tolist(), material.groups[asked].tolist())
-        model = fit(plan, material, learnt, f"fold-{fold + 1}-of-{plan.folds}", plan.seed + 1 + fold)
-        found = features.extract(model.embedder, material.cache, asked, mirror=False)
-        z[asked] = model.head.logits(found.pooled)
-        logits[asked] = found.logits
+        result.append(Stage(f"fold-{fold + 1}-of-{plan.folds}", plan.seed + 1 + fold, learnt, asked))
+    everything = np.flatnonzero(material.trainable)
+    return (*result, Stage(FINAL, plan.seed, everything, np.zeros(0, dtype=np.int64)))
+
+
+def train_all(plan: Plan, material: Material) -> None:
+    """Train every stage that the run folder does not hold yet, `jobs` of them at a time, each in its own process."""
+    waiting = [stage for stage in stages(plan, material) if not _is_done(plan, stage)]
+    plan.run_folder.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=plan.jobs, mp_context=context) as pool:
+        for done in [pool.submit(_run_stage, plan, stage) for stage in waiting]:
+            done.result()
+
+
+def _run_stage(plan: Plan, stage: Stage) -> None:
+    """Train one stage and keep its weights and its features; runs in a process of its own."""
+    torch.set_num_threads(plan.threads)
+    cv2.setNumThreads(1)
+    images = dataset.load(plan.data)
+    cache = cache_module.build(images, plan.data, plan.run_folder.parent / "cache")
+    embedder = train(Sampler(images, cache, stage.learnt, stage.seed), plan.recipe, stage.seed, stage.name)
+    torch.save(embedder.state_dict(), plan.run_folder / f"{stage.name}.pt")
+    for part, rows in (("learnt", stage.learnt), ("asked", stage.asked)):
+        found = features.extract(embedder, cache, rows)
+        np.savez(plan.run_folder / f"{stage.name}-{part}.npz", pooled=found.pooled, logits=found.logits)
+    (plan.run_folder / f"{stage.name}.json").write_text(_stamp(plan, stage), encoding="utf-8")
+
+
+def _stamp(plan: Plan, stage: Stage) -> str:
+    facts = {"recipe": asdict(plan.recipe), "seed": stage.seed, "images": len(stage.learnt)}
+    return json.dumps(facts, sort_keys=True)
+
+
+def _is_done(plan: Plan, stage: Stage) -> bool:
+    path = plan.run_folder / f"{stage.name}.json"
+    return path.exists() and path.read_text(encoding="utf-8") == _stamp(plan, stage)
+
+
+def hold_out(plan: Plan, material: Material) -> HeldOut:
+    """Fit each fold's head and score the fold that its model did not see."""
+    n = len(material.images)
+    z = np.full(n, np.nan)
+    logits = np.zeros((n, cache_module.CELLS, cache_module.CELLS), dtype=np.float32)
+    for stage in stages(plan, material)[:-1]:
+        with np.load(plan.run_folder / f"{stage.name}-asked.npz") as found:
+            z[stage.asked] = _head(plan, material, stage).logits(found["pooled"])
+            logits[stage.asked] = found["logits"]
     return HeldOut(z, logits)
 
 
-def fit(plan: Plan, material: Material, learnt: NDArray[np.int64], name: str, seed: int) -> Model:
-    """Train an embedder on these images, or take it from the run folder where that stage is done; then fit its head."""
-    path = plan.run_folder / f"{name}.pt"
-    stamp = plan.run_folder / f"{name}.json"
-    wanted = json.dumps({"recipe": asdict(plan.recipe), "seed": seed, "images": len(learnt)}, sort_keys=True)
-    if path.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        say(f"{name}: taken from the run folder")
-        embedder = CompactEmbedder()
-        embedder.load_state_dict(torch.load(path, weights_only=True))
-        embedder.eval()
-    else:
-        plan.run_folder.mkdir(parents=True, exist_ok=True)
-        sampler = Sampler(material.images, material.cache, learnt, seed)
-        embedder = train(sampler, plan.recipe, seed, name)
-        torch.save(embedder.state_dict(), path)
-        stamp.write_text(wanted, encoding="utf-8")
-    found = features.extract(embedder, material.cache, learnt, mirror=True)
-    both = np.concatenate([found.pooled, found.mirrored])
-    labels = material.labels[learnt]
-    return Model(embedder, head.fit(both, np.concatenate([labels, labels]), plan.head))
+def final_model(plan: Plan, material: Material) -> Model:
+    """Return the model that is shipped: it learnt from every trainable image."""
+    stage = stages(plan, material)[-1]
+    embedder = CompactEmbedder()
+    embedder.load_state_dict(torch.load(plan.run_folder / f"{stage.name}.pt", weights_only=True))
+    return Model(embedder.eval(), _head(plan, material, stage))
 
 
-def learnt_by_final(material: Material) -> NDArray[np.int64]:
-    """Return the rows that the shipped model learns from: every trainable image."""
-    return np.flatnonzero(material.trainable)
+def _head(plan: Plan, material: Material, stage: Stage) -> head.LinearHead:
+    with np.load(plan.run_folder / f"{stage.name}-learnt.npz") as found:
+        return head.fit(found["pooled"], material.labels[stage.learnt], plan.head)

@@ -24,22 +24,16 @@ _BATCH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Rows of float32: pooled [n, 8, 8, 96], mirrored the same of the mirrored image, and logits [n, 32, 32]."""
+    """Rows of float32: pooled [n, 8, 8, 96] and the dense box head's logits [n, 32, 32]."""
 
     pooled: NDArray[np.float32]
-    mirrored: NDArray[np.float32]
     logits: NDArray[np.float32]
 
-    def rows(self, index: NDArray[np.int64]) -> Features:
-        """Return some rows."""
-        return Features(self.pooled[index], self.mirrored[index], self.logits[index])
 
-
-def extract(embedder: CompactEmbedder, cache: Cache, chosen: NDArray[np.int64], *, mirror: bool) -> Features:
+def extract(embedder: CompactEmbedder, cache: Cache, chosen: NDArray[np.int64]) -> Features:
     """Run the embedder (in float32, as when it is used) over the chosen rows of the cache."""
     n = len(chosen)
     pooled = np.zeros((n, GRID, GRID, CHANNELS), dtype=np.float32)
-    mirrored = np.zeros((n if mirror else 0, GRID, GRID, CHANNELS), dtype=np.float32)
     logits = np.zeros((n, CELLS, CELLS), dtype=np.float32)
     starts = list(range(0, n, _BATCH))
     with torch.no_grad():
@@ -49,9 +43,7 @@ def extract(embedder: CompactEmbedder, cache: Cache, chosen: NDArray[np.int64], 
             features = embedder(inputs)
             logits[part] = features[:, LOGIT_CHANNEL].numpy()
             pooled[part] = _pool(features)
-            if mirror:
-                mirrored[part] = _pool(embedder(inputs.flip(3)))
-    return Features(pooled, mirrored, logits)
+    return Features(pooled, logits)
 
 
 def _pool(features: torch.Tensor) -> NDArray[np.float32]:

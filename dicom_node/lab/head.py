@@ -27,7 +27,7 @@ class LinearHead:
 
 @dataclass(frozen=True, slots=True)
 class Regularisation:
-    """strength: the inverse penalty C. place: how freely weights may differ between the grid's places (0: not at all)."""
+    """strength: the inverse penalty C. place: how freely weights may differ between the grid's places (0: never)."""
 
     strength: float = 0.1
     place: float = 1.0

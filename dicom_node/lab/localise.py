@@ -57,8 +57,8 @@ def measures(maps: NDArray[np.float32], body: NDArray[np.bool_], shift: float = 
 def choose_bounds(maps: NDArray[np.float32], body: NDArray[np.bool_]) -> MapBounds:
     """Choose shift and bounds from the held-out maps of true positives (flagged fractures whose peak is in a box).
 
-    The shift makes the peak logit positive in nearly all of them, so that they have a region at all; each bound then keeps
-    nearly all of them. What lies beyond is drawn as no region.
+    The shift makes the peak logit positive in nearly all of them, so that they have a region at all; each bound then
+    keeps nearly all of them. What lies beyond is drawn as no region.
     """
     peaks = np.array(
         [plane[cells].max() if cells.any() else plane.max() for plane, cells in zip(maps, body, strict=True)]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 STRIDE: Final = 16
 CHANNELS: Final = 96
-# The last channels are functions of the dense box head's logit. A linear head over average-pooled features could not see
-# one small bright cell among a thousand; with them it can, because the squashing is done before the pooling.
+# The last channels are functions of the dense box head's logit. A linear head over average-pooled features could not
+# see one small bright cell among a thousand; with them it can, because the squashing is done before the pooling.
 TRUNK_CHANNELS: Final = 92
 LOGIT_CHANNEL: Final = 92
 _WIDTHS: Final = (16, 32, 64)
@@ -25,7 +25,7 @@ class Architecture:
     blocks: tuple[int, int, int] = (1, 2, 3)
 
 
-class Residual(nn.Module):
+class Residual(nn.Module):  # type: ignore[misc] # torch is read as Any
     """Two 3x3 convolutions around a shortcut; the first one may halve the grid."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -47,7 +47,7 @@ class Residual(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-class CompactEmbedder(nn.Module):
+class CompactEmbedder(nn.Module):  # type: ignore[misc] # torch is read as Any
     """Image [B, 1, H, W] to features [B, 96, H/16, W/16] with the dense box head's logit as one of the channels."""
 
     def __init__(self, architecture: Architecture | None = None) -> None:
@@ -82,7 +82,7 @@ class CompactEmbedder(nn.Module):
         return self.localiser(self.trunk(x))[:, 0]
 
 
-class ChannelsLast(nn.Module):
+class ChannelsLast(nn.Module):  # type: ignore[misc] # torch is read as Any
     """The embedder as a bundle carries it: output [B, rows, columns, channels]."""
 
     def __init__(self, embedder: CompactEmbedder) -> None:

@@ -106,7 +106,8 @@ class Sampler:
     def _warp(self, index: int, matrix: NDArray[np.float64], side: int) -> NDArray[np.float32]:
         plane = self._cache.inputs[index]
         view = cv2.warpAffine(plane, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=0)
-        return np.asarray(view, dtype=np.float32) / np.float32(CODE_SCALE)
+        scaled: NDArray[np.float32] = np.asarray(view, dtype=np.float32) / np.float32(CODE_SCALE)
+        return scaled
 
     def _mask(self, index: int, matrix: NDArray[np.float64], side: int) -> NDArray[np.float32]:
         mask = np.zeros((side, side), dtype=np.float32)
@@ -125,7 +126,8 @@ class Sampler:
         if self._random.random() < 0.5:  # noqa: PLR2004 - half are noisy
             level = np.float32(self._random.uniform(0.0, 0.2))
             view += level * self._random.standard_normal(view.shape, dtype=np.float32)
-        return view * content
+        jittered: NDArray[np.float32] = np.asarray(view * content, dtype=np.float32)
+        return jittered
 
 
 def cell_targets(mask: Tensor) -> Tensor:

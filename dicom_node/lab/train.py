@@ -34,7 +34,7 @@ class Recipe:
     bfloat16: bool = False
 
 
-class Objective(nn.Module):
+class Objective(nn.Module):  # type: ignore[misc] # torch is read as Any
     """The embedder with the two small parts that only training needs: a pooled crop score and an image head."""
 
     def __init__(self, embedder: CompactEmbedder) -> None:
@@ -109,7 +109,8 @@ def train(sampler: Sampler, recipe: Recipe, seed: int, name: str) -> CompactEmbe
             say(f"{name}: {done:4.0%}  step {step}  loss {mean:.3f}")
     average.load_into(objective)
     say(f"{name}: done, {step} steps, loss {mean:.3f}")
-    return objective.embedder.eval()
+    embedder: CompactEmbedder = objective.embedder.eval()
+    return embedder
 
 
 def _draw(sampler: Sampler, recipe: Recipe, done: float) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from dicom_node.ledger.database import job
 
@@ -100,6 +100,12 @@ def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:
         attempts=row["attempts"],
         created_at=row["created_at"],
     )
+
+
+def next_due(connection: Connection) -> float | None:
+    """Return when the next job that is ready may run (epoch seconds), or None."""
+    value = connection.execute(select(func.min(job.c.run_after)).where(job.c.state == "ready")).scalar()
+    return None if value is None else float(value)
 
 
 def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:

@@ -1,4 +1,4 @@
-"""The report as Basic Text SR, for a destination that takes nothing richer: numbers become text, coordinates are left out."""
+"""The report as Basic Text SR, for a destination that takes nothing richer: numbers as text, no coordinates."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 #: Below this share of the maximum nothing is painted: the anatomy stays as it is.
 FAINTEST = 0.10
 #: At the maximum more than half of the grey still shows through, so that a fracture line under the heat stays visible.
-_OPACITY = 0.48
-#: Inferno's first third is nearly black and would darken bone; the rest still rises evenly in lightness.
-_FIRST_COLOUR = 96
+_OPACITY = 0.45
+#: Inferno's first third is nearly black and would darken bone, its end turns olive over dark tissue; what lies between
+#: still rises evenly in lightness.
+_FIRST_COLOUR, _LAST_COLOUR = 96, 228
 _SUBPIXEL_BITS = 4
 
 
@@ -92,10 +93,10 @@ def _weights(position: NDArray[np.float64], cells: int) -> NDArray[np.float32]:
 def _tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return what is painted and what share of grey is kept, per level of evidence, as RGB look-up tables.
 
-    Inferno: lightness rises with the value, so it reads the same on a grey display and for colour-blind eyes, and it has
-    no green that could be taken for "all clear".
+    Inferno: lightness rises with the value, so it reads the same on a grey display and for colour-blind eyes, and it
+    has no green that could be taken for "all clear".
     """
-    ramp = np.linspace(_FIRST_COLOUR, 255, 256).astype(np.uint8).reshape(256, 1)
+    ramp = np.linspace(_FIRST_COLOUR, _LAST_COLOUR, 256).astype(np.uint8).reshape(256, 1)
     colours = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, :, ::-1].astype(np.float32)
     rise = np.clip((np.linspace(0.0, 1.0, 256) - FAINTEST) / (0.6 - FAINTEST), 0.0, 1.0)
     opacity = (_OPACITY * rise).astype(np.float32).reshape(256, 1, 1)

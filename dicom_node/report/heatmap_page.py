@@ -1,4 +1,4 @@
-"""One view's heatmap: the radiograph with its evidence, and everything said about it beside the picture, never over it."""
+"""One view's heatmap: the radiograph with its evidence, and what is said about it beside the picture, never over it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArr
         _result(column, request, (view, number), unit)
         column.gap(16 * unit)
         _explanation(column, view, unit)
-        column.y = max(column.y, rows - round(204 * unit))
+        column.y = max(column.y, rows - round(210 * unit))
         _provenance(column, request, unit)
     else:
         half = columns // 2 - round(1.5 * margin)
@@ -55,7 +55,7 @@ def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArr
         _result(left, request, (view, number), unit)
         right = Column(sheet, columns // 2 + margin // 2, rows + margin, half)
         _explanation(right, view, unit)
-        right.y = max(right.y, rows + extra - round(204 * unit))
+        right.y = max(right.y, rows + extra - round(210 * unit))
         _provenance(right, request, unit)
     return np.asarray(sheet.image)
 
@@ -110,8 +110,8 @@ def _result(column: Column, request: ReportRequest, numbered: tuple[SourceView, 
     if finding.reason is not None:
         column.paragraph(f"Reason: {finding.reason.text}", body, lines=4)
     study = WORDS[request.finding.outcome]
-    column.line(f"Result of the whole study: {study}", body)
-    column.line("The summary page and the report hold the full result.", small, MUTED)
+    column.line(f"Study result: {study}", body)
+    column.line("See the summary page for the full result.", small, MUTED)
 
 
 def _explanation(column: Column, view: SourceView, unit: float) -> None:
@@ -142,11 +142,13 @@ def _provenance(column: Column, request: ReportRequest, unit: float) -> None:
     digest = model.bundle_sha256[:12] if model else NO_MODEL
     column.line(f"Version {model.version if model else '-'}, digest {digest}", small, MUTED)
     made = dated(request.made_at, request.views[0].header)
-    column.line(f"Made {made:%Y-%m-%d %H:%M:%S} {made.tzname() or ''}{superseding(request)}", small, MUTED)
+    column.line(f"Made {made:%Y-%m-%d %H:%M:%S} {made.tzname() or ''}", small, MUTED)
+    if request.version > 1:
+        column.line(superseding(request).capitalize(), small, MUTED)
     column.gap(6 * unit)
     column.paragraph(DISCLAIMER, small, lines=3)
 
 
 def superseding(request: ReportRequest) -> str:
     """Say which version this one replaces, nothing for the first."""
-    return f"; version {request.version}, supersedes version {request.version - 1}" if request.version > 1 else ""
+    return f"version {request.version}, supersedes version {request.version - 1}" if request.version > 1 else ""

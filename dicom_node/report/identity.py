@@ -1,8 +1,8 @@
 """Whose study it is: patient, study and request attributes of a source image, cleaned of what may not be written.
 
 Received values are read as they are and never trusted: an unreadable, overlong or illegal one becomes empty or shorter.
-Identifiers (patient id, accession number, study id) are the exception: they are kept whole, since a shortened identifier
-would name another patient.
+Identifiers (patient id, accession number, study id) are the exception: they are kept whole, since a shortened one would
+name another patient.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def settle_character_set(dataset: Dataset, source: Dataset) -> None:
 
 
 def put(target: Dataset, keyword: str, value: object) -> None:
-    """Set an attribute without pydicom's own judgement: identifiers are passed on as received, whatever their length."""
+    """Set an attribute without pydicom's own judgement: identifiers are passed on, whatever their length."""
     tag = tag_for_keyword(keyword)
     if tag is None:
         message = f"{keyword} is not a keyword of the data dictionary"

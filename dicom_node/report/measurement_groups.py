@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _MODIFIER = RelationshipTypeValues.HAS_CONCEPT_MOD
 _CLOSED_TRIANGLE = 4
-#: What a map's kind may be called. Only a map that sums to the score is a class activation; a localiser is another head.
+#: What a map's kind may be called: only a map that sums to the score is a class activation, a localiser is not.
 _METHODS = {"evidence": codes.GRADIENT_WEIGHTED, "localiser": codes.LOCALISER_MAP}
 
 

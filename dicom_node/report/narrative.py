@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dicom_node.core.findings import Outcome, StudyFinding, ViewFinding
 
 WORDS = {
@@ -37,8 +39,8 @@ def in_words(finding: StudyFinding) -> str:
 
 
 def main_sentence(finding: StudyFinding) -> str:
-    """Return the one sentence that says the result, without the outcome's word before it."""
-    sentence = _MAIN[finding.outcome](finding).partition(": ")[2]
+    """Return the one sentence that says the result, without the outcome's word and number (they stand beside it)."""
+    sentence = _MAIN[finding.outcome](replace(finding, probability=None)).partition(": ")[2]
     return sentence[0].upper() + sentence[1:]
 
 
@@ -70,7 +72,7 @@ def _negative(finding: StudyFinding) -> str:
 
 def _inconclusive(finding: StudyFinding) -> str:
     where = f"{_views(finding)}{_highest(finding)}"
-    return f"INCONCLUSIVE: the algorithm gives neither a positive nor a negative answer on {where}."
+    return f"INCONCLUSIVE: neither a positive nor a negative answer for {where}."
 
 
 def _not_analysed(finding: StudyFinding) -> str:

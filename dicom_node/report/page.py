@@ -49,6 +49,7 @@ _LIMITS = (
     "Looks for fractures only; other findings are not assessed. A negative result does not exclude a fracture. "
     "Read the original images."
 )
+_NOT_READ = "The algorithm has not read this study. Read the original images."
 #: Which views are shown where there are more than fit: the ones a reader must know of first.
 _URGENCY = (Outcome.POSITIVE, Outcome.INCONCLUSIVE, Outcome.NOT_ANALYSED, Outcome.NEGATIVE)
 
@@ -76,7 +77,9 @@ def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     accent = ACCENTS[finding.outcome]
     sheet.box((0, 0, WIDTH, 10), accent)
     column = Column(sheet, _MARGIN, 30, _INSIDE)
-    column.line(f"AI fracture triage: result of the study{superseding(request)}", 20, MUTED)
+    column.line(
+        f"AI fracture triage: result of the study{', ' if request.version > 1 else ''}{superseding(request)}", 20, MUTED
+    )
     column.gap(2)
     column.line(WORDS[finding.outcome], 72, accent, bold=1)
     column.gap(4)
@@ -94,7 +97,7 @@ def _scale(column: Column, probability: float, gate: Gate | None) -> None:
     label = f"Highest probability {percent(probability)}"
     at = left + probability * column.width
     write(sheet, (anchored(label, 20, at, (left, right), "middle"), column.y), label, 20)
-    top = column.y + 34
+    top = column.y + 40
     sheet.box((left, top, right, top + 22), PANEL)
     sheet.box((left, top, at, top + 22), (120, 122, 126))
     sheet.draw.polygon([(at - 8, top - 10), (at + 8, top - 10), (at, top + 1)], fill=TEXT)
@@ -103,7 +106,7 @@ def _scale(column: Column, probability: float, gate: Gate | None) -> None:
         x = left + value * column.width
         sheet.box((x - 1, top - 4, x + 1, top + 30), TEXT)
         write(sheet, (start, top + 32), text, _SMALL, MUTED)
-    column.y = top + 58
+    column.y = top + 56
 
 
 def _label_starts(marks: list[tuple[float, str]], left: int, right: int) -> list[float]:
@@ -204,6 +207,7 @@ def _footer(sheet: Sheet, request: ReportRequest) -> None:
     software = f"dicom-node {__version__}"
     column.line(f"Made {made:%Y-%m-%d %H:%M:%S} {made.tzname() or ''} by {software}", 18, MUTED)
     column.gap(4)
-    column.paragraph(_LIMITS, 18, MUTED, lines=2)
+    limits = _NOT_READ if request.finding.outcome is Outcome.NOT_ANALYSED else _LIMITS
+    column.paragraph(limits, 18, MUTED, lines=2)
     column.gap(6)
     column.line(DISCLAIMER, 22)

@@ -25,6 +25,27 @@ if TYPE_CHECKING:
     from dicom_node.report.request import ReportRequest, SourceView
 
 _SOURCE_PURPOSE = Code("121322", "DCM", "Source image for image processing operation")
+#: Body parts without a side (PS3.16 Annex L): Laterality must be absent for them.
+_UNPAIRED = {
+    "ABDOMEN",
+    "CHEST",
+    "COCCYX",
+    "CSPINE",
+    "CTSPINE",
+    "HEAD",
+    "JAW",
+    "LSPINE",
+    "LSSPINE",
+    "NECK",
+    "PELVIS",
+    "SACRUM",
+    "SKULL",
+    "SPINE",
+    "SSPINE",
+    "STERNUM",
+    "TLSPINE",
+    "TSPINE",
+}
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
 
 
@@ -98,14 +119,14 @@ def _describe_anatomy(dataset: Dataset, request: ReportRequest, pictured: tuple[
     """
     headers = [view.header for view in request.views]
     side = agreed(code_string(header, "ImageLaterality") or code_string(header, "Laterality") for header in headers)
-    own = code_string(pictured[0].header, "ImageLaterality") if pictured else ""
-    if side not in {"L", "R"} and own in {"L", "R", "U", "B"}:
-        dataset.ImageLaterality = own  # excludes Laterality, which could not say it
-    else:
-        dataset.Laterality = side if side in {"L", "R"} else ""
     part = agreed(code_string(header, "BodyPartExamined") for header in headers)
     if part:
         dataset.BodyPartExamined = part
+    own = code_string(pictured[0].header, "ImageLaterality") if pictured else ""
+    if side not in {"L", "R"} and own in {"L", "R", "U", "B"}:
+        dataset.ImageLaterality = own  # excludes Laterality, which could not say it
+    elif part not in _UNPAIRED:
+        dataset.Laterality = side if side in {"L", "R"} else ""
     dataset.PatientOrientation = _orientation(pictured[0]) if pictured else []
     if pictured:
         _copy_loss(dataset, pictured[0].header)

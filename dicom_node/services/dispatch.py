@@ -152,15 +152,17 @@ class Dispatcher:
 
     def _lease(self) -> Lease | None:
         heard = self._bell.count()
-        lease = self._try_lease()
+        lease, due = self._try_lease()
         if lease is None and not self._threads.stopping.is_set():
-            self._bell.wait(heard, _LONG_POLL_S)
-            lease = self._try_lease()
+            # A job that waits for its next try becomes due without anyone ringing.
+            self._bell.wait(heard, _LONG_POLL_S if due is None else min(due - self._clock(), _LONG_POLL_S))
+            lease, _ = self._try_lease()
         return lease
 
-    def _try_lease(self) -> Lease | None:
+    def _try_lease(self) -> tuple[Lease | None, float | None]:
         with self._ledger.transaction() as connection:
-            return jobs.lease(connection, self._clock(), self._settings.timeout_s)
+            lease = jobs.lease(connection, self._clock(), self._settings.timeout_s)
+            return lease, jobs.next_due(connection) if lease is None else None
 
     def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
         folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"

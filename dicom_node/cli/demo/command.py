@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 import structlog
 from rich.console import Console
 from rich.panel import Panel
+from rich.status import Status
 from rich.text import Text
 
 from dicom_node.cli.demo import phantom, studies
-from dicom_node.cli.demo.walk import Plan, Returned, save_png, walk
+from dicom_node.cli.demo.walk import Plan, Returned, Voice, save_png, walk
 from dicom_node.core.errors import DicomNodeError
 from dicom_node.report.reading import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _NOTICE = "Research software, not a medical device: not for diagnosis, treatment or any other clinical use."
 _PHANTOM_NOTICE = (
@@ -73,37 +74,38 @@ def run(args: argparse.Namespace) -> int:
 
 def _demonstrate(args: argparse.Namespace, folder: Path, console: Console) -> None:
     console.print(Text(_NOTICE, style="bold"))
-    with _progress(console) as say:
+    with _talking(console) as voice:
         if args.study is None:
-            say("drawing two phantom studies")
+            voice.say("drawing two phantom studies")
             paths: Sequence[Path] = phantom.write(folder / "phantoms")
         else:
             if not args.study.is_dir():
                 message = f"--study {args.study}: there is no such folder"
                 raise DicomNodeError(message)
-            say(f"reading {args.study}")
+            voice.say(f"reading {args.study}")
             paths = sorted(path for path in args.study.rglob("*") if path.is_file())
         to_send, skipped = studies.collect(paths)
-        _say_skipped(skipped, console)
+        _say_skipped(skipped, voice)
         if not to_send:
             message = f"{args.study}: no study with a CR or DX image in it"
             raise DicomNodeError(message)
         quiet = _QUIET_PHANTOM_S if args.study is None else _QUIET_OWN_S
         plan = Plan(folder, _bundle(args.bundle), quiet, to_send, embedded=args.embedded)
-        returned = walk(plan, say)
-    for result in returned:
-        _show(result, args.out, console)
+        returned = walk(plan, voice)
+    for number, result in enumerate(returned, start=1):
+        _show(result, args.out / f"study-{number}", console)
     if args.study is None:
         console.print(Text(_PHANTOM_NOTICE, style="bold"))
+    if len(returned) < len(to_send):
+        message = f"{len(to_send) - len(returned)} of {len(to_send)} studies got no report; logs: {folder}"
+        raise DicomNodeError(message)
 
 
-def _show(result: Returned, out: Path, console: Console) -> None:
+def _show(result: Returned, folder: Path, console: Console) -> None:
     """Print one study's report in words, and where its captures are."""
     lines = Text("\n".join(describe(result.report)))
     console.print(Panel(lines, title=Text(result.study.title), title_align="left", expand=False))
     console.print(f"Report and {len(result.captures)} pictures back in the PACS after {result.seconds:.1f} s")
-    name = result.study.accession or result.study.study_uid[-12:]
-    folder = out / "".join(letter if letter.isalnum() else "-" for letter in name)
     for number, capture in enumerate(result.captures, start=1):
         path = folder / f"{number:02d}-{'summary' if number == 1 else 'heatmap'}.png"
         save_png(capture, path)
@@ -111,11 +113,11 @@ def _show(result: Returned, out: Path, console: Console) -> None:
     console.print()
 
 
-def _say_skipped(skipped: Sequence[str], console: Console) -> None:
+def _say_skipped(skipped: Sequence[str], voice: Voice) -> None:
     for line in skipped[:_SKIPPED_SHOWN]:
-        console.print(Text(f"Left out: {line}", style="yellow"), soft_wrap=True)
+        voice.warn(f"Left out: {line}")
     if len(skipped) > _SKIPPED_SHOWN:
-        console.print(Text(f"Left out: {len(skipped) - _SKIPPED_SHOWN} more", style="yellow"))
+        voice.warn(f"Left out: {len(skipped) - _SKIPPED_SHOWN} more")
 
 
 def _bundle(given: Path | None) -> Path:
@@ -127,22 +129,34 @@ def _bundle(given: Path | None) -> Path:
     return checkout if checkout.exists() and not default.exists() else default.resolve()
 
 
+class _ConsoleVoice:
+    """Shows the present stage: one moving line on a terminal, else a line for each change."""
+
+    def __init__(self, console: Console, status: Status | None) -> None:
+        self._console = console
+        self._status = status
+        self._last = ""
+
+    def say(self, text: str) -> None:
+        """Show the present stage."""
+        if self._status is not None:
+            self._status.update(Text(text))
+        elif text != self._last:
+            self._console.print(Text(text), soft_wrap=True)
+        self._last = text
+
+    def warn(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)
+
+
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows the present stage: one moving line on a terminal, else a line for each change."""
+def _talking(console: Console) -> Iterator[_ConsoleVoice]:
     if console.is_terminal:
         with console.status("") as status:
-            yield lambda text: status.update(Text(text))
-        return
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        if text != last:
-            console.print(text, soft_wrap=True)
-            last = text
-
-    yield say
+            yield _ConsoleVoice(console, status)
+    else:
+        yield _ConsoleVoice(console, None)
 
 
 def _quiet_libraries(log: object) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 AE_TITLE = "DEMOPACS"
 LOOPBACK = "127.0.0.1"
 _START_S = 30.0
+_ANSWER_S = 10.0
 _ROUTE = """-- Forward every new instance to the node, but never what the node itself sent.
 function OnStoredInstance(instanceId, tags, metadata, origin)
   if origin['RequestOrigin'] == 'DicomProtocol' and origin['RemoteAet'] == '{node}' then return end
@@ -49,7 +50,7 @@ class Pacs(ABC):
     @property
     def peer(self) -> Peer:
         """Where to send a study."""
-        return Peer(ae_title=AE_TITLE, host=LOOPBACK, port=self.port)
+        return Peer(ae_title=AE_TITLE, host=LOOPBACK, port=self.port, timeout_s=_ANSWER_S)
 
     @abstractmethod
     def start(self, node: Peer) -> None:

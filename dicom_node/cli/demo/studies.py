@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
@@ -23,19 +23,29 @@ _WANTED = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "Modality", "Acc
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study's files in sending order; `radiographs` counts those that the node analyses."""
+    """A study's files in sending order; radiograph_uids are the SOP instances that the node analyses."""
 
     study_uid: str
     accession: str
     description: str
     objects: tuple[Outgoing, ...]
-    radiographs: int
+    radiograph_uids: frozenset[str]
+
+    @property
+    def radiographs(self) -> int:
+        """How many images of it the node analyses."""
+        return sum(item.sop_instance_uid in self.radiograph_uids for item in self.objects)
 
     @property
     def title(self) -> str:
         """A line for a person; no patient's name, since a terminal is often shared."""
         about = self.description or "study without a description"
         return f"{about} (accession {self.accession or 'none'})"
+
+    def without(self, sop_instance_uids: set[str]) -> Study:
+        """Return the study less these objects."""
+        kept = tuple(item for item in self.objects if item.sop_instance_uid not in sop_instance_uids)
+        return replace(self, objects=kept)
 
 
 def collect(paths: Iterable[Path]) -> tuple[tuple[Study, ...], tuple[str, ...]]:
@@ -82,5 +92,5 @@ def _study(uid: str, members: list[tuple[Outgoing, FileDataset]]) -> Study:
         accession=next((str(h.AccessionNumber) for h in headers if h.get("AccessionNumber")), ""),
         description=next((str(h.StudyDescription) for h in headers if h.get("StudyDescription")), ""),
         objects=tuple(item for item, _ in members),
-        radiographs=sum(str(header.get("Modality", "")) in RADIOGRAPHS for header in headers),
+        radiograph_uids=frozenset(str(h.SOPInstanceUID) for h in headers if str(h.get("Modality", "")) in RADIOGRAPHS),
     )

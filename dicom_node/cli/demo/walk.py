@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 from pydicom import dcmread
@@ -52,19 +52,30 @@ class Plan:
     embedded: bool = False
 
 
-def walk(plan: Plan, say: Callable[[str], None]) -> tuple[Returned, ...]:
-    """Send the studies to a PACS and return what the node put back into it; `say` hears each stage.
+class Voice(Protocol):
+    """How the walk talks to a person: the present stage, which may be overwritten, and what must stay."""
 
-    Raises DemoError, one line for a person, where a study gets no report.
+    def say(self, text: str) -> None:
+        """Show the present stage."""
+
+    def warn(self, text: str) -> None:
+        """Print a line that stays."""
+
+
+def walk(plan: Plan, voice: Voice) -> tuple[Returned, ...]:
+    """Send the studies to a PACS and return what the node put back into it.
+
+    A study that got no report is missing from the answer, and the reason was said. Raises DemoError, one line for a
+    person, where PACS or node do not run.
     """
-    with _running(plan, say) as (pacs, node):
+    with _running(plan, voice) as (pacs, node):
         started = time.monotonic()
-        _send(pacs, plan.studies, say)
-        return _wait(pacs, node, plan.studies, started, say)
+        sent = [study for study in (_send(pacs, study, voice) for study in plan.studies) if study.radiographs]
+        return _wait(pacs, node, sent, started, voice)
 
 
 @contextmanager
-def _running(plan: Plan, say: Callable[[str], None]) -> Iterator[tuple[Pacs, NodeProcess]]:
+def _running(plan: Plan, voice: Voice) -> Iterator[tuple[Pacs, NodeProcess]]:
     """Start PACS and node, and end both whatever happens."""
     pacs_port, http_port, node_port = _free_ports(3)
     program = None if plan.embedded else orthanc_program()
@@ -72,51 +83,59 @@ def _running(plan: Plan, say: Callable[[str], None]) -> Iterator[tuple[Pacs, Nod
     pacs: Pacs = OrthancPacs(program, folder, pacs_port, http_port) if program else EmbeddedPacs(folder, pacs_port)
     node = NodeProcess(plan.folder / "node", node_port, plan.bundle, plan.quiet_s)
     with ExitStack() as stack:
-        say(f"starting a PACS ({pacs.name})")
+        voice.say(f"starting a PACS ({pacs.name})")
         stack.callback(pacs.stop)
         pacs.start(node.peer)
-        say("starting the node")
+        voice.say("starting the node")
         stack.callback(node.stop)
         node.start(pacs.peer)
         yield pacs, node
 
 
-def _send(pacs: Pacs, studies: Sequence[Study], say: Callable[[str], None]) -> None:
-    for study in studies:
-        say(f"sending to the PACS: {study.title}")
-        try:
-            send(pacs.peer, _MODALITY_AE, study.objects)
-        except (DestinationRefused, DestinationUnavailable) as error:
-            message = f"the PACS did not take {study.title}: {error}"
-            raise DemoError(message) from error
+def _send(pacs: Pacs, study: Study, voice: Voice) -> Study:
+    """Send a study, and return what of it the PACS took: one bad object must not keep the others back."""
+    voice.say(f"sending to the PACS: {study.title}")
+    try:
+        send(pacs.peer, _MODALITY_AE, study.objects)
+    except (DestinationRefused, DestinationUnavailable):
+        refused: set[str] = set()
+        for item in study.objects:
+            try:
+                send(pacs.peer, _MODALITY_AE, [item])
+            except (DestinationRefused, DestinationUnavailable) as error:
+                voice.warn(f"{item.path}: the PACS did not take it: {error}")
+                refused.add(item.sop_instance_uid)
+        return study.without(refused)
+    return study
 
 
 def _wait(
-    pacs: Pacs, node: NodeProcess, studies: Sequence[Study], started: float, say: Callable[[str], None]
+    pacs: Pacs, node: NodeProcess, studies: Sequence[Study], started: float, voice: Voice
 ) -> tuple[Returned, ...]:
     """Wait until each study's report is in the PACS; give up when nothing has moved for two minutes."""
     images = sum(study.radiographs for study in studies)
     back: dict[str, Returned] = {}
-    moved = (time.monotonic(), -1)
+    moved, moved_at = -1, time.monotonic()
     while True:
         seen = node.check()
         for study in studies:
             found = None if study.study_uid in back else _results(pacs, study, time.monotonic() - started)
             if found is not None:
                 back[study.study_uid] = found
-        if seen.events + len(back) != moved[1]:
-            moved = (time.monotonic(), seen.events + len(back))
-        say(
+        voice.say(
             f"received {seen.received}/{images} · analysed {seen.analysed}/{images} · "
             f"closed {seen.closed}/{len(studies)} · report back {len(back)}/{len(studies)}"
         )
         if len(back) == len(studies):
-            return tuple(back[study.study_uid] for study in studies)
-        if time.monotonic() - moved[0] > _STALLED_S:
-            hint = f" (last trouble: {seen.trouble})" if seen.trouble else ""
-            message = f"{len(studies) - len(back)} of {len(studies)} studies got no report{hint}; log: {node.log}"
-            raise DemoError(message)
+            break
+        if seen.events + len(back) != moved:
+            moved, moved_at = seen.events + len(back), time.monotonic()
+        if time.monotonic() - moved_at > _STALLED_S:
+            hint = f"; the last trouble in its log: {seen.trouble}" if seen.trouble else ""
+            voice.warn(f"nothing has moved for {_STALLED_S:.0f} s{hint}")
+            break
         time.sleep(_POLL_S)
+    return tuple(back[study.study_uid] for study in studies if study.study_uid in back)
 
 
 def _results(pacs: Pacs, study: Study, seconds: float) -> Returned | None:

@@ -1,0 +1,1 @@
+"""Measurements of a whole installation: real Orthanc, real node, real radiographs. `scripts/bench` runs them."""

@@ -1,0 +1,74 @@
+"""`scripts/bench`: what the node does under load, and under kill -9."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.benchmarks import endtoend, kills
+from tests.benchmarks.printing import print_figures
+from tests.benchmarks.workload import prepare
+from tests.support import orthanc
+from tests.support.system import BUNDLE
+
+
+def main() -> int:
+    """Run one benchmark; 0: every result was right, 1: one was lost, doubled or wrong, 2: it cannot run."""
+    arguments = _arguments()
+    console = Console(stderr=True)
+    if not orthanc.is_installed():
+        console.print("Orthanc is not installed: apt-get install orthanc")
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="dicom-node-bench-"))
+    started = time.monotonic()
+    try:
+        workload = prepare(folder, arguments.studies, arguments.singles, arguments.bundle, arguments.seed, console)
+        if arguments.bench == "end-to-end":
+            figures = endtoend.run(folder, workload, arguments.limit_s, console)
+        else:
+            figures = kills.run(folder, workload, arguments.kills, arguments.seed, arguments.limit_s, console)
+    finally:
+        if arguments.keep:
+            console.print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    figures.wall_s = time.monotonic() - started
+    print_figures(figures, Console())
+    if arguments.json:
+        arguments.json.write_text(json.dumps(asdict(figures), indent=1))
+    return 1 if figures.problems else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="draws the studies and the moments of the kills")
+    subparsers = parser.add_subparsers(dest="bench", required=True)
+    help_ = {
+        "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
+        "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",
+    }
+    for name, text in help_.items():
+        sub = subparsers.add_parser(name, help=text, description=text)
+        sub.add_argument("--studies", type=int, default=200, help="studies of 1 to 4 views (default %(default)s)")
+        sub.add_argument("--json", type=Path, help="write the figures to this file")
+        sub.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
+        sub.add_argument("--limit-s", type=float, default=900.0, help="give up after this long (default %(default)s)")
+        sub.add_argument("--keep", action="store_true", help="keep the working folder")
+        if name == "end-to-end":
+            sub.add_argument("--singles", type=int, default=20, help="studies sent alone afterwards, for the latency")
+        else:
+            sub.add_argument("--kills", type=int, default=20, help="processes to kill (default %(default)s)")
+            sub.set_defaults(singles=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support import fracatlas, orthanc, sender
+from tests.support.orthanc import Forward
+from tests.support.system import BUNDLE, System
+
+
+def require(present: object, what: str) -> None:
+    """Skip where something is not installed; in CI that is a failure, since CI installs it."""
+    if present:
+        return
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Path:
+    require((BUNDLE / "manifest.toml").exists(), f"the model bundle {BUNDLE.name}")
+    return BUNDLE
+
+
+@pytest.fixture(scope="session")
+def orthanc_installed() -> None:
+    require(orthanc.is_installed(), "Orthanc")
+
+
+@pytest.fixture(scope="session")
+def dcmtk_installed() -> None:
+    require(sender.storescu(), "DCMTK's storescu")
+
+
+@pytest.fixture(scope="session")
+def dicom_files() -> list[Path]:
+    data = fracatlas.data_folder()
+    if data is None or not (data / "dicom").is_dir():
+        pytest.skip("the shared DICOM files are not here: set DICOM_NODE_DATA to their folder")
+    return sorted(path for path in (data / "dicom").iterdir() if path.name != "manifest.csv")
+
+
+@pytest.fixture(scope="session")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> fracatlas.Factory:
+    return fracatlas.Factory(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory, bundle, orthanc_installed):  # noqa: ARG001 - a fixture cannot be marked
+    """Orthanc and a node that several tests share; each brings studies of its own."""
+    with System(tmp_path_factory.mktemp("system"), bundle) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def naive_system(tmp_path_factory, bundle, orthanc_installed):  # noqa: ARG001 - as above
+    """The same with a PACS that forwards everything, the node's own results included."""
+    with System(tmp_path_factory.mktemp("naive"), bundle, Forward.NAIVE) as running:
+        yield running

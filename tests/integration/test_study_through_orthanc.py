@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from tests.support import direct
+from tests.support.sender import RawSender
+from tests.support.system import result_problems
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_results_of_a_study_come_back_into_it(system, factory, bundle):
+    study = factory.study(views=3)
+    system.upload(study)
+    listed, report = system.wait_result(study)
+
+    assert result_problems(system, study) == []
+    assert report.accession_number == study.accession_number
+    assert report.patient_name == study.patient_name
+    assert set(study.sop_instance_uids) <= report.views
+    found = system.pacs.find("Study", AccessionNumber=study.accession_number)
+    assert [s["MainDicomTags"]["StudyInstanceUID"] for s in found] == [study.study_instance_uid]
+
+    expected = direct.analyse(bundle, study.files)
+    assert report.outcome == expected.outcome == listed["versions"][0]["outcome"]
+    assert report.probability == pytest.approx(expected.probability, abs=1e-3)
+
+
+def test_a_late_view_makes_one_more_version_that_names_the_first(system, factory, bundle):
+    study = factory.study(views=2)
+    system.upload(study)
+    _, first = system.wait_result(study)
+    late = factory.later_view(study)
+    system.pacs.upload(late)
+    listed, second = system.wait_result(study, version=2)
+
+    assert [version["version"] for version in listed["versions"]] == [1, 2]
+    assert second.predecessors == (first.sop_instance_uid,)
+    assert second.sop_instance_uid != first.sop_instance_uid
+    expected = direct.analyse(bundle, [*study.files, late])
+    assert (second.outcome, len(second.views & set(study.sop_instance_uids))) == (expected.outcome, 2)
+    assert second.probability == pytest.approx(expected.probability, abs=1e-3)
+
+
+def test_sending_the_same_bytes_again_makes_nothing_new(system, factory):
+    study = factory.study(views=2)
+    system.upload(study)
+    before, report = system.wait_result(study)
+    seen = len(system.node.events("instance.duplicate"))
+    # As a PACS forwards them: what Orthanc sends is what Orthanc sent before, byte for byte.
+    identifiers = [found["ID"] for found in system.pacs.find("Study", StudyInstanceUID=study.study_instance_uid)]
+    system.pacs.post("/modalities/node/store", {"Resources": identifiers, "Synchronous": True})
+    until(lambda: len(system.node.events("instance.duplicate")) >= seen + 2, 20, "both views are known already")
+    system.settle()
+
+    after = system.node.study(study.study_instance_uid)
+    assert after["versions"] == before["versions"]
+    assert result_problems(system, study) == []
+    assert [r.sop_instance_uid for r in system.reports(study.study_instance_uid)] == [report.sop_instance_uid]
+
+
+def test_a_pacs_that_forwards_the_results_back_makes_no_loop(naive_system, factory):
+    study = factory.study(views=2)
+    naive_system.upload(study)
+    listed, _ = naive_system.wait_result(study)
+    made = {item["sop_instance_uid"] for item in listed["versions"][0]["objects"]}
+
+    def returned() -> bool:
+        instances = naive_system.node.study(study.study_instance_uid)["instances"]
+        return {i["sop_instance_uid"] for i in instances if i["role"] == "own-result"} == made
+
+    until(returned, 30, "every result came back and was recognised")
+    naive_system.settle()
+    after = naive_system.node.study(study.study_instance_uid)
+    roles = {i["sop_instance_uid"]: i["role"] for i in after["instances"]}
+    assert {uid for uid, role in roles.items() if role == "view"} == set(study.sop_instance_uids)
+    assert all(i["reason_code"] == "own-result" for i in after["instances"] if i["role"] == "own-result")
+    assert result_problems(naive_system, study) == []
+
+
+def test_instances_out_of_scope_are_kept_with_their_reason_beside_a_view(system, factory, dicom_files):
+    """A radiograph and, in a study of its own, something that is none: only the first gets a result."""
+    other = next(path for path in dicom_files if path.name.endswith("CT_small.dcm"))
+    assert RawSender(system.node.port).send(other).stored
+    study = factory.study(views=1)
+    system.upload(study)
+    system.wait_result(study)
+
+    kept = [row for row in system.node.instances() if row["modality"] == "CT"]
+    assert [row["role"] for row in kept] == ["kept"]
+    assert kept[0]["reason_code"] == "modality-out-of-scope"
+    listed = system.node.study(kept[0]["study_instance_uid"])
+    assert listed["versions"] == []
+    assert listed["deliveries"] == []
+
+
+def test_the_check_itself_sees_what_is_lost_and_what_is_doubled(system, factory, tmp_path):
+    """Everything here, and the benchmarks, rest on result_problems: it must not be content with anything."""
+    study = factory.study(views=1)
+    system.upload(study)
+    system.wait_result(study)
+    assert result_problems(system, study) == []
+
+    (series,) = system.pacs.find("Series", StudyInstanceUID=study.study_instance_uid, Modality="SR")
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes(system.pacs.file(series["Instances"][0]))
+    report = pydicom.dcmread(copy)
+    report.SOPInstanceUID = generate_uid()
+    report.save_as(copy)
+    doubled = system.pacs.upload(copy)
+    assert any("2 reports" in problem for problem in result_problems(system, study))
+    for identifier in (doubled, series["Instances"][0]):
+        system.pacs.delete(f"/instances/{identifier}")
+    assert any("0 reports" in problem for problem in result_problems(system, study))

@@ -1,0 +1,81 @@
+"""config/dicom-node.toml is the manual: every key is in it, with its default, and no other."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from dicom_node.settings import DestinationSettings, Settings, load
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MANUAL = Path(__file__).resolve().parents[2] / "config" / "dicom-node.toml"
+SECTIONS = [name for name in Settings.model_fields if name != "destinations"]
+
+
+def written() -> dict[str, Any]:
+    return tomllib.loads(MANUAL.read_text(encoding="utf-8"))
+
+
+def example_destination() -> dict[str, Any]:
+    """Return the destination that is shown as a comment, uncommented."""
+    lines = MANUAL.read_text(encoding="utf-8").splitlines()
+    start = lines.index("# [[destinations]]")
+    end = next(number for number in range(start, len(lines)) if not lines[number].startswith("#"))
+    shown = "\n".join(line.removeprefix("# ") for line in lines[start:end])
+    return dict(tomllib.loads(shown)["destinations"][0])
+
+
+def defaults(model: type[BaseModel]) -> dict[str, Any]:
+    fields = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    return {name: value for name, value in fields.items() if value is not PydanticUndefined}
+
+
+def plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_has_every_key_with_its_default_and_no_other(section: str) -> None:
+    model = type(getattr(Settings(), section))
+    assert written()[section] == {name: plain(value) for name, value in defaults(model).items()}
+
+
+def test_no_section_is_unknown() -> None:
+    assert set(written()) == set(SECTIONS)
+
+
+def test_the_destination_that_is_shown_has_every_key_and_the_defaults() -> None:
+    shown = example_destination()
+    assert set(shown) == set(DestinationSettings.model_fields)
+    assert {name: shown[name] for name in defaults(DestinationSettings)} == defaults(DestinationSettings)
+
+
+def test_the_manual_can_be_used_as_it_is() -> None:
+    loaded = load(MANUAL)
+    assert loaded.model_copy(update={"node": Settings().node, "analysis": Settings().analysis}) == Settings()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_field_says_in_the_code_what_it_is(section: str) -> None:
+    source = Path(sys.modules[Settings.__module__].__file__ or "").read_text(encoding="utf-8")
+    for name in type(getattr(Settings(), section)).model_fields:
+        assert re.search(rf'^    {name}: .*(?:\n    \).*)?\n    """', source, flags=re.MULTILINE), name
+
+
+def test_every_key_has_a_comment_above_it_or_above_its_group() -> None:
+    lines = MANUAL.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"[a-z_0-9]+ = ", line):
+            assert lines[number - 1].startswith("#") or re.match(r"[a-z_0-9]+ = ", lines[number - 1]), line
