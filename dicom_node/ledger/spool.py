@@ -43,6 +43,16 @@ class StateFolders:
         return self.root / "work"
 
     @property
+    def analyses(self) -> Path:
+        """What was found in each image: rendering and maps."""
+        return self.root / "analyses"
+
+    @property
+    def results(self) -> Path:
+        """Published results, a folder a version."""
+        return self.root / "results"
+
+    @property
     def socket(self) -> Path:
         """The Unix socket between node and worker."""
         return self.root / "worker.sock"
@@ -54,8 +64,9 @@ class StateFolders:
 
     def create(self) -> None:
         """Make the folders, readable by the service user only."""
-        for folder in (self.root, self.incoming, self.instances, self.work):
+        for folder in (self.root, self.incoming, self.instances, self.work, self.analyses, self.results):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fsync_folder(self.root)
 
     def instance_path(self, key: SpoolKey) -> Path:
         """Return the file of a received instance."""

@@ -197,7 +197,8 @@ class Dispatcher:
         instance_id = lease.instance_id or 0
         kept = None
         if answer.folder_sha256 is not None:
-            kept = f"analyses/{instance_id % 256:02x}/{instance_id}-{self._settings.bundle_sha256[:16]}"
+            name = f"{instance_id % 256:02x}/{instance_id}-{self._settings.bundle_sha256[:16]}"
+            kept = f"{self._folders.analyses.name}/{name}"
             if not self._publish(folder, kept, answer.folder_sha256):
                 self._failed(lease, "the result folder does not have the digest that the worker stated")
                 return
@@ -222,7 +223,7 @@ class Dispatcher:
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         version_id, finding = lease.version_id or 0, answer.finding
-        kept = f"results/{version_id % 256:02x}/{version_id}"
+        kept = f"{self._folders.results.name}/{version_id % 256:02x}/{version_id}"
         if not self._publish(folder, kept, answer.folder_sha256):
             self._failed(lease, "the result folder does not have the digest that the worker stated")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,10 @@ def configure(settings: LogSettings, program: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # Uncaught errors too must be told without their texts, whichever library's thread they end.
+    uncaught = structlog.get_logger(__name__)
+    sys.excepthook = lambda _kind, error, _trace: uncaught.critical("program.failed", exc_info=error)
+    threading.excepthook = lambda args: uncaught.error("thread.failed", exc_info=args.exc_value)
 
 
 class _Named:
