@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from pydicom import config
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -38,7 +38,8 @@ _UNREADABLE = (
     OverflowError,
     struct.error,
 )
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: Control characters, and whole ISO 2022 escape sequences that pydicom leaves behind (GB 2312, ISO 2022 IR 58).
+_CONTROLS = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]|[\x00-\x1f\x7f-\x9f]")
 _LONGEST = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240}
 #: After these a character set is back at its first one (PS3.5 6.1.2.5.3).
 _DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C}
@@ -141,7 +142,7 @@ def settle_character_set(dataset: Dataset, source: Dataset) -> None:
         named = [part.strip() for part in text_of(source, "SpecificCharacterSet").split("\\")]
         wanted = named if any(named) else []
         texts = [pair for pair in _all_text(dataset) if not pair[1].isascii()]
-        if wanted and _fits(texts, wanted):
+        if wanted and set(wanted) <= set(python_encoding) and _fits(texts, wanted):
             dataset.SpecificCharacterSet = wanted if len(wanted) > 1 else wanted[0]
         elif texts or wanted:
             dataset.SpecificCharacterSet = UTF8

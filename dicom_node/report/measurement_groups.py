@@ -14,10 +14,9 @@ from highdicom.sr import (
     FindingSite,
     GraphicTypeValues,
     ImageContentItem,
-    ImageRegion,
     NumContentItem,
     RelationshipTypeValues,
-    SourceImageForRegion,
+    ScoordContentItem,
     TextContentItem,
     TrackingIdentifier,
 )
@@ -26,13 +25,14 @@ from dicom_node.core.findings import Outcome
 from dicom_node.report import codes
 from dicom_node.report.identity import code_of, code_string, items_of
 from dicom_node.report.narrative import in_words, view_in_words
-from dicom_node.report.provenance import algorithm
+from dicom_node.report.provenance import algorithm, brief_algorithm
 from dicom_node.report.request import SECONDARY_CAPTURE
 from dicom_node.report.sources import image_size, sop_class_of, sop_instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _MODIFIER = RelationshipTypeValues.HAS_CONCEPT_MOD
+_SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 _CLOSED_TRIANGLE = 4
 #: What a map's kind may be called: only a map that sums to the score is a class activation, a localiser is not.
 _METHODS = {"evidence": codes.GRADIENT_WEIGHTED, "localiser": codes.LOCALISER_MAP}
@@ -102,7 +103,7 @@ def _view_group(request: ReportRequest, view: SourceView, number: int, heatmaps:
     uid = sop_instance_of(view)
     finding = view.finding
     group = list(TrackingIdentifier(request.tracking_uid("view", uid), f"AI fracture triage: view {number}"))
-    group += list(algorithm(finding.model, None))
+    group += list(brief_algorithm(finding.model))
     group.append(CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS))
     if finding.outcome is not Outcome.NOT_ANALYSED:
         group += _fracture(finding.outcome, (view,))
@@ -127,15 +128,22 @@ def _region_group(
     uid = sop_instance_of(view)
     name = f"AI fracture triage: view {number} region {index}"
     group = list(TrackingIdentifier(request.tracking_uid(f"region {index}", uid), name))
-    group += list(algorithm(view.finding.model, None))
+    group += list(brief_algorithm(view.finding.model))
     group += _fracture(view.finding.outcome, (view,))
-    source = SourceImageForRegion(sop_class_of(view), uid)
-    outline = ImageRegion(GraphicTypeValues.POLYLINE, points, source)
-    outline.RelationshipType = _CONTAINS.value
-    group.append(outline)
+    group.append(_outline(view, points))
     if uid in heatmaps:
         group.append(_explanation(view, heatmaps[uid]))
     return container(codes.MEASUREMENT_GROUP, group, template="1410")
+
+
+def _outline(view: SourceView, points: NDArray[np.float64]) -> ContentItem:
+    """Return a region's coordinates (highdicom's ImageRegion would refuse images of a class that it does not know)."""
+    outline = ScoordContentItem(codes.IMAGE_REGION, GraphicTypeValues.POLYLINE, points, relationship_type=_CONTAINS)
+    source = ImageContentItem(
+        codes.SOURCE_IMAGE, sop_class_of(view), sop_instance_of(view), relationship_type=_SELECTED_FROM
+    )
+    outline.ContentSequence = ContentSequence([source])
+    return outline
 
 
 def _fracture(outcome: Outcome, views: tuple[SourceView, ...]) -> list[ContentItem]:
@@ -189,7 +197,7 @@ def _explanation(view: SourceView, heatmap_uid: str) -> ContentItem:
     return item
 
 
-def _closed(region: Region, view: SourceView) -> np.ndarray | None:
+def _closed(region: Region, view: SourceView) -> NDArray[np.float64] | None:
     """Return a region clipped to the image as a closed polyline, None where nothing is left of it."""
     rows, columns = image_size(view)
     points: list[tuple[float, float]] = []

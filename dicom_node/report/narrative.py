@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dicom_node.core.findings import Outcome, StudyFinding, ViewFinding
+from dicom_node.core.findings import Outcome, ReasonCode, StudyFinding, ViewFinding
 
 WORDS = {
     Outcome.POSITIVE: "POSITIVE",
@@ -32,6 +32,7 @@ def in_words(finding: StudyFinding) -> str:
     parts = [_MAIN[finding.outcome](finding)]
     if finding.reason is not None:
         parts.append(f"Reason: {_sentence(finding.reason.text)}")
+    parts += _skipped(finding)
     if finding.model is not None and finding.model.demonstration:
         parts.append("Made by a demonstration model: not a clinical answer.")
     parts.append(_CLOSING)
@@ -99,6 +100,15 @@ def _highest(finding: StudyFinding) -> str:
         return ""
     which = "highest probability" if len(finding.views) > 1 else "probability"
     return f" ({which} {percent(finding.probability)})"
+
+
+def _skipped(finding: StudyFinding) -> list[str]:
+    """Say how many views have no answer, where neither the outcome nor its reason says so already."""
+    skipped = sum(view.outcome is Outcome.NOT_ANALYSED for view in finding.views)
+    told = finding.reason is not None and finding.reason.code is ReasonCode.VIEW_NOT_ANALYSED
+    if not skipped or told or finding.outcome is Outcome.NOT_ANALYSED:
+        return []
+    return [f"Not analysed: {skipped} of {_views(finding)}."]
 
 
 def _sentence(text: str) -> str:

@@ -65,7 +65,8 @@ def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
     column = _headline(sheet, request)
     if request.finding.probability is not None:
         column.gap(12)
-        _scale(column, request.finding.probability, request.gate)
+        name = "Highest probability" if len(request.views) > 1 else "Probability"
+        _scale(column, name, request.finding.probability, request.gate)
     column.gap(16)
     _views(column, request, shown, columns)
     _footer(sheet, request)
@@ -77,9 +78,8 @@ def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     accent = ACCENTS[finding.outcome]
     sheet.box((0, 0, WIDTH, 10), accent)
     column = Column(sheet, _MARGIN, 30, _INSIDE)
-    column.line(
-        f"AI fracture triage: result of the study{', ' if request.version > 1 else ''}{superseding(request)}", 20, MUTED
-    )
+    revision = f", {superseding(request)}" if request.version > 1 else ""
+    column.line(f"AI fracture triage: result of the study{revision}", 20, MUTED)
     column.gap(2)
     column.line(WORDS[finding.outcome], 72, accent, bold=1)
     column.gap(4)
@@ -91,10 +91,10 @@ def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     return column
 
 
-def _scale(column: Column, probability: float, gate: Gate | None) -> None:
+def _scale(column: Column, name: str, probability: float, gate: Gate | None) -> None:
     """Draw the probability on a bar from 0 to 100 %, with the thresholds that the decision used."""
     sheet, left, right = column.sheet, column.x, column.x + column.width
-    label = f"Highest probability {percent(probability)}"
+    label = f"{name} {percent(probability)}"
     at = left + probability * column.width
     write(sheet, (anchored(label, 20, at, (left, right), "middle"), column.y), label, 20)
     top = column.y + 40

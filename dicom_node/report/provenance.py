@@ -44,12 +44,12 @@ def observer(model: ModelIdentity | None) -> ObserverContext:
 
 def algorithm(model: ModelIdentity | None, gate: Gate | None) -> AlgorithmIdentification:
     """Return the algorithm and the parameters a reader needs to repeat the decision (TID 4019)."""
-    return AlgorithmIdentification(
-        name=algorithm_name(model),
-        version=model.version if model else __version__,
-        manufacturer=model.manufacturer if model else MANUFACTURER,
-        parameters=list(_parameters(model, gate)) or None,
-    )
+    return _identification(model, _parameters(model, gate))
+
+
+def brief_algorithm(model: ModelIdentity | None) -> AlgorithmIdentification:
+    """Return the algorithm for a view or region: the parameters stand once, in the study's group."""
+    return _identification(model, [f"bundle sha256={model.bundle_sha256}"] if model else [])
 
 
 def device_uid(model: ModelIdentity | None) -> str:
@@ -76,6 +76,15 @@ def contributing_equipment(model: ModelIdentity | None, made: datetime) -> Datas
     digest = f"bundle sha256 {model.bundle_sha256}" if model else "no model was loaded"
     item.ContributionDescription = f"Fracture triage; {digest}"
     return item
+
+
+def _identification(model: ModelIdentity | None, parameters: list[str]) -> AlgorithmIdentification:
+    return AlgorithmIdentification(
+        name=algorithm_name(model),
+        version=model.version if model else __version__,
+        manufacturer=model.manufacturer if model else MANUFACTURER,
+        parameters=parameters or None,
+    )
 
 
 def _parameters(model: ModelIdentity | None, gate: Gate | None) -> list[str]:

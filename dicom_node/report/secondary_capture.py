@@ -26,26 +26,8 @@ if TYPE_CHECKING:
 
 _SOURCE_PURPOSE = Code("121322", "DCM", "Source image for image processing operation")
 #: Body parts without a side (PS3.16 Annex L): Laterality must be absent for them.
-_UNPAIRED = {
-    "ABDOMEN",
-    "CHEST",
-    "COCCYX",
-    "CSPINE",
-    "CTSPINE",
-    "HEAD",
-    "JAW",
-    "LSPINE",
-    "LSSPINE",
-    "NECK",
-    "PELVIS",
-    "SACRUM",
-    "SKULL",
-    "SPINE",
-    "SSPINE",
-    "STERNUM",
-    "TLSPINE",
-    "TSPINE",
-}
+_SPINE = {"CSPINE", "CTSPINE", "TSPINE", "TLSPINE", "LSPINE", "LSSPINE", "SSPINE", "SPINE", "SACRUM", "COCCYX"}
+_UNPAIRED = _SPINE | {"ABDOMEN", "CHEST", "HEAD", "JAW", "NECK", "PELVIS", "SKULL", "STERNUM"}
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
 
 

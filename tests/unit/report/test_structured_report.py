@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import replace
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_node.core.findings import Outcome
+from dicom_node.part10.writer import encode
+from dicom_node.report import codes
+from dicom_node.report.package import compose
+from dicom_node.report.reading import describe
+from dicom_node.report.request import BASIC_TEXT_SR
+from tests.conformance import report_cases as cases
+
+ALL = cases.outcomes()
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return {name: compose(request) for name, request in ALL.items()}
+
+
+def report(objects):
+    return objects[-1].dataset
+
+
+def walk(item):
+    for child in item.get("ContentSequence") or []:
+        yield child
+        yield from walk(child)
+
+
+def named(item, code, value_type=None):
+    return [
+        child
+        for child in item.get("ContentSequence") or []
+        if child.ConceptNameCodeSequence[0].CodeValue == code.value and value_type in {None, child.ValueType}
+    ]
+
+
+def groups(sr):
+    (measurements,) = named(sr, codes.IMAGING_MEASUREMENTS)
+    return named(measurements, codes.MEASUREMENT_GROUP)
+
+
+def coded(group, code):
+    return [child.ConceptCodeSequence[0].CodeValue for child in named(group, code, "CODE")]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_report_is_complete_but_nobody_has_verified_it(composed, name):
+    sr = report(composed[name])
+    assert (sr.CompletionFlag, sr.VerificationFlag, sr.PreliminaryFlag) == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
+    assert sr.Modality == "SR"
+    assert sr.SeriesNumber == 9001
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_evidence_lists_every_image_and_every_capture(composed, name):
+    (study,) = report(composed[name]).CurrentRequestedProcedureEvidenceSequence
+    listed = [
+        item.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    captures = [made.sop_instance_uid for made in composed[name] if made.kind == "sc"]
+    sources = [view.finding.sop_instance_uid for view in ALL[name].views]
+    assert sorted(listed) == sorted([*captures, *sources])
+    referenced = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in walk(report(composed[name]))
+        if item.ValueType == "IMAGE"
+    }
+    assert referenced <= set(listed)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_study_comes_first_then_each_view_and_each_has_its_tracking_uid(composed, name):
+    found = groups(report(composed[name]))
+    request = ALL[name]
+    assert len(found) >= 1 + len(request.views)
+    uids = [item.UID for group in found for item in walk(group) if item.ValueType == "UIDREF"]
+    assert len(uids) == len(found) == len(set(uids))
+    assert coded(found[0], codes.OUTCOME) == [codes.OUTCOMES[request.finding.outcome].value]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_presence_says_what_the_outcome_says(composed, name):
+    found = groups(report(composed[name]))
+    for group, outcome in zip(
+        found, [ALL[name].finding.outcome, *(v.finding.outcome for v in ALL[name].views)], strict=False
+    ):
+        expected = [] if outcome is Outcome.NOT_ANALYSED else [codes.PRESENCE_OF[outcome].value]
+        assert coded(group, codes.PRESENCE) == expected
+        assert (coded(group, codes.FINDING) == [codes.FRACTURE.value]) == (outcome is not Outcome.NOT_ANALYSED)
+
+
+@pytest.mark.parametrize("name", ["not-analysed-scope", "not-analysed-failed", "no-model"])
+def test_a_study_that_was_not_analysed_has_no_number_anywhere(composed, name):
+    sr = report(composed[name])
+    assert not [item for item in walk(sr) if item.ValueType in {"NUM", "SCOORD"}]
+    assert not [item for item in walk(sr) if item.ValueType == "TEXT" and "%" in item.TextValue]
+    assert len(composed[name]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "summary", "detections"),
+    [
+        ("positive", "111242", "111222"),
+        ("negative", "111241", "111222"),
+        ("inconclusive", "111241", "111222"),
+        ("inconclusive-skipped", "111243", "111223"),
+        ("inconclusive-disagreeing", "111242", "111222"),
+        ("four-views", "111244", "111223"),
+        ("not-analysed-scope", "111245", "111225"),
+        ("no-model", "111245", "111225"),
+        ("not-analysed-failed", "111245", "111224"),
+    ],
+)
+def test_the_processing_summary_is_coded(composed, name, summary, detections):
+    (evaluations,) = named(report(composed[name]), codes.QUALITATIVE_EVALUATIONS)
+    assert coded(evaluations, codes.CAD_SUMMARY) == [summary]
+    assert coded(evaluations, codes.SUMMARY_OF_DETECTIONS) == [detections]
+    reason = ALL[name].finding.reason
+    assert coded(evaluations, codes.REASON) == ([codes.REASONS[reason.code].value] if reason else [])
+    assert [item.TextValue for item in named(evaluations, codes.REASON, "TEXT")] == ([reason.text] if reason else [])
+
+
+def test_the_probability_is_a_number_in_percent(composed):
+    for group in groups(report(composed["positive"]))[:2]:
+        (item,) = named(group, codes.PROBABILITY, "NUM")
+        measured = item.MeasuredValueSequence[0]
+        assert float(measured.NumericValue) == pytest.approx(87.3)
+        assert measured.MeasurementUnitsCodeSequence[0].CodeValue == "%"
+
+
+def test_a_region_is_a_closed_line_in_original_pixels_with_its_explanation(composed):
+    objects = composed["positive"]
+    region = groups(report(objects))[-1]
+    (outline,) = [item for item in region.ContentSequence if item.ValueType == "SCOORD"]
+    points = np.array(outline.GraphicData).reshape(-1, 2)
+    assert outline.GraphicType == "POLYLINE"
+    assert (points[0] == points[-1]).all()
+    assert points == pytest.approx(np.array(ALL["positive"].views[0].finding.regions[0].points))
+    source = outline.ContentSequence[0]
+    assert source.RelationshipType == "SELECTED FROM"
+    assert source.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == ALL["positive"].views[0].finding.sop_instance_uid
+    (explanation,) = named(region, codes.VISUAL_EXPLANATION, "IMAGE")
+    assert explanation.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == objects[1].sop_instance_uid
+    assert explanation.ContentSequence[0].ConceptCodeSequence[0].CodeValue == "130403"
+
+
+def test_a_localiser_is_not_called_a_class_activation():
+    view = cases.view(cases.P)
+    view = replace(view, shown_map=replace(view.shown_map, kind="localiser"))
+    sr = report(compose(cases.request(view)))
+    methods = [
+        item.ConceptCodeSequence[0].CodeValue
+        for item in walk(sr)
+        if item.RelationshipType == "HAS CONCEPT MOD"
+        and item.ValueType == "CODE"
+        and item.ConceptNameCodeSequence[0].CodeValue == codes.METHOD.value
+    ]
+    assert methods
+    assert set(methods) == {"M-LOCALISER"}
+
+
+def test_an_untrusted_or_negative_view_gets_no_region():
+    untrusted = cases.view(cases.I, regions=(cases.box(800, 600),))
+    negative = cases.view(cases.N, regions=(cases.box(800, 600),))
+    for view in (untrusted, negative):
+        assert not [item for item in walk(report(compose(cases.request(view)))) if item.ValueType == "SCOORD"]
+
+
+def test_a_region_that_leaves_the_image_is_clipped_and_an_empty_one_dropped():
+    outside = cases.box(800, 600, at=(0.0, 0.0), size=0.5)
+    nothing = cases.box(800, 600, at=(2.0, 2.0), size=0.01)
+    sr = report(compose(cases.request(cases.view(cases.P, regions=(outside, nothing)))))
+    (outline,) = [item for item in walk(sr) if item.ValueType == "SCOORD"]
+    assert min(outline.GraphicData) == 0.0
+
+
+def test_a_later_version_names_the_one_before_and_keeps_its_tracking_uids():
+    first, second = (compose(cases.request(*cases.views(cases.P), version=version)) for version in (1, 2))
+    assert not {made.sop_instance_uid for made in first} & {made.sop_instance_uid for made in second}
+    (study,) = report(second).PredecessorDocumentsSequence
+    before = ALL["version-2"].predecessor
+    assert (
+        study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before.sop_instance_uid
+    )
+    assert "PredecessorDocumentsSequence" not in report(first)
+    tracked = [[item.UID for item in walk(report(made)) if item.ValueType == "UIDREF"] for made in (first, second)]
+    assert tracked[0] == tracked[1]
+
+
+def test_the_algorithm_is_named_with_its_parameters_and_device(composed):
+    sr = report(composed["positive"])
+    (equipment,) = sr.ContributingEquipmentSequence
+    assert equipment.DeviceUID == cases.MODEL.device_uid
+    texts = {item.TextValue for item in walk(groups(sr)[0]) if item.ValueType == "TEXT"}
+    assert {cases.MODEL.name, cases.MODEL.version, "temperature=1.31", "p_high=0.7100"} <= texts
+    assert f"bundle sha256={cases.MODEL.bundle_sha256}" in texts
+    assert "no model" in report(composed["no-model"]).ContributingEquipmentSequence[0].ManufacturerModelName
+
+
+def test_a_request_becomes_a_referenced_request():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = cases.header(**cases.odd_sources()["request"])
+    sr = report(compose(cases.request(cases.view(cases.N, source))))
+    assert sr.ReferencedRequestSequence[0].RequestedProcedureID == "RP1"
+    assert coded(sr, codes.PROCEDURE_REPORTED) == ["36554-4"]
+
+
+def test_times_follow_the_sources_time_zone():
+    source = cases.header(TimezoneOffsetFromUTC="+0545")
+    sr = report(compose(cases.request(cases.view(cases.N, source))))
+    assert (sr.ContentDate, sr.ContentTime, sr.TimezoneOffsetFromUTC) == ("20260314", "205426", "+0545")
+
+
+def test_basic_text_holds_no_number_and_no_coordinate_but_says_the_same(composed):
+    sr = report(composed["basic-text"])
+    assert sr.SOPClassUID == BASIC_TEXT_SR
+    assert {item.ValueType for item in walk(sr)} <= {"CONTAINER", "TEXT", "CODE", "UIDREF", "IMAGE"}
+    assert "Probability: 87.3 %" in describe(sr)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in {"basic-text", "enhanced"}])
+def test_highdicom_reads_its_own_template_back(composed, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = highdicom.sr.srread(io.BytesIO(encode(report(composed[name]))))
+        found = read.content.get_image_measurement_groups()
+        assert len(found) == 1 + len(ALL[name].views)
+        regions = sum(len(view.finding.regions) for view in ALL[name].views)
+        assert len(read.content.get_planar_roi_measurement_groups()) == regions
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_report_can_be_read_aloud(composed, name):
+    back = pydicom.dcmread(io.BytesIO(encode(report(composed[name]))))
+    lines = describe(back)
+    finding = ALL[name].finding
+    assert lines[0] == f"Outcome: {codes.OUTCOMES[finding.outcome].meaning}"
+    assert any(line.startswith("Probability: ") for line in lines) == (finding.probability is not None)
+    assert lines[-1] == "Status: complete, unverified, preliminary"
+
+
+def test_another_report_is_not_misread():
+    assert describe(pydicom.Dataset()) == ("not a report of this node: no measurement group",)
