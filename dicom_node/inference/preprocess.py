@@ -24,8 +24,9 @@ _WINDOW: Final = 47
 _FLOOR: Final = 0.15
 _CLIP: Final = 5.0
 _BODY_SIDE: Final = 128
-# Skin and soft tissue lie well below Otsu's threshold, which tends to split bone from the rest. The scale ends at the 95th
-# percentile, or a white border would drive the threshold up. Both were set on boxes of fractures: 99.7 % of their area is kept.
+# Skin and soft tissue lie well below Otsu's threshold, which tends to split bone from the rest. The scale ends at the
+# 95th percentile, or a white border would drive the threshold up. Both were set on boxes of fractures: 99.7 % of their
+# area is kept.
 _BODY_LEVEL: Final = 0.4
 _BODY_SCALE: Final = (0.5, 95.0)
 _BODY_MINIMUM: Final = 0.05

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 VERSION: Final = "0.1.0"
 TITLE: Final = "Compact fracture model (demonstration)"
 DATA: Final = "FracAtlas development part (CC BY 4.0), Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4"
-# The data set's labels are hand, leg, hip and shoulder; its images show these parts. "EXTREMITY" is what many sites send.
+# The data set's labels are hand, leg, hip and shoulder; its images show these parts. Many sites send "EXTREMITY" only.
 BODY_PARTS: Final = (
-    "HAND", "WRIST", "FOREARM", "ELBOW", "HUMERUS", "SHOULDER", "HIP", "FEMUR", "KNEE", "LEG", "ANKLE", "FOOT", "EXTREMITY",
-)  # fmt: skip
+    *("HAND", "WRIST", "FOREARM", "ELBOW", "HUMERUS", "SHOULDER"),
+    *("HIP", "FEMUR", "KNEE", "LEG", "ANKLE", "FOOT", "EXTREMITY"),
+)
 _STATEMENT: Final = (
-    "Adult extremities, hip and shoulder on plain radiographs. Demonstration and research only: not a medical device, not "
-    "for diagnosis or treatment. Not for chest, spine, skull or children."
+    "Adult extremities, hip and shoulder on plain radiographs. Demonstration and research only: not a medical device, "
+    "not for diagnosis or treatment. Not for chest, spine, skull or children."
 )
 _NOTICE: Final = """\
 The weights in this folder were trained from scratch on the development part of FracAtlas. No image of it is included.
@@ -42,7 +43,8 @@ FracAtlas: Abedeen I., Rahman M.A., Prottyasha F.Z., Ahmed T., Chowdhury T.M., S
 Fracture Classification, Localization and Segmentation of Musculoskeletal Radiographs", Scientific Data 10, 521 (2023),
 https://doi.org/10.1038/s41597-023-02432-4
 Licensed under CC BY 4.0, https://creativecommons.org/licenses/by/4.0/
-Changes: images were converted to grey, letterboxed to 512 x 512 and normalised for local contrast; a network was trained.
+Changes: images were converted to grey, letterboxed to 512 x 512 and normalised for local contrast; a network was
+trained on them.
 
 Research software for demonstration. Not a medical device.
 """
@@ -50,11 +52,12 @@ Research software for demonstration. Not a medical device.
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How the bundle came to be: the command as typed, the seed and the wall time in minutes."""
+    """How the bundle came to be: the command, the seed, the steps of each model and the minutes of all of them."""
 
     command: str
     seed: int
     folds: int
+    steps: tuple[int, ...]
     minutes: float
 
 
@@ -165,7 +168,8 @@ def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
             "command": run.command,
             "seed": run.seed,
             "folds": run.folds,
-            "wall_minutes": round(run.minutes, 1),
+            "steps": list(run.steps),
+            "model_minutes": round(run.minutes, 1),
         },
     }
 
@@ -217,7 +221,7 @@ def to_toml(table: dict[str, Any], prefix: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _value(value: Any) -> str:  # noqa: ANN401 - whatever a manifest holds
+def _value(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         message = "a manifest holds finite numbers only"
         raise ValueError(message)

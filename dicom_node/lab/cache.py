@@ -32,8 +32,9 @@ CODE_SCALE: Final = 6000.0
 class Cache:
     """Preprocessed inputs, row for row with the list of images.
 
-    inputs: int16 [n, 512, 512] (a memory map), the model's input times CODE_SCALE. body: bool [n, 32, 32]. readable: bool [n]. scale: [n, 2] and
-    pad: [n, 2] as (y, x). intensity: [n, 4], mean, deviation and the 5th and 95th percentile of the raw grey levels.
+    inputs: int16 [n, 512, 512] (a memory map), the model's input times CODE_SCALE. body: bool [n, 32, 32].
+    readable: bool [n]. scale and pad: [n, 2] as (y, x). intensity: [n, 4], mean, deviation and the 5th and 95th
+    percentile of the raw grey levels.
     """
 
     inputs: NDArray[np.int16]

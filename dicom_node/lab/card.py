@@ -1,7 +1,9 @@
 """The model card, written from the measured figures and never by hand."""
+# ruff: noqa: E501 - a line of Markdown is longer here, with its formulas, than on the page
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,18 +87,17 @@ def _data(tables: dict[str, Any], evaluation: Evaluation, counts: Conservation) 
 
 def _figures(evaluation: Evaluation) -> str:
     regions = "".join(
-        f"| {part.name} | {part.images} | {part.fractured} | {part.auc:.3f} |\n" for part in evaluation.subgroups
+        f"| {part.name} | {part.images} | {part.fractured} | {_number(part.auc)} |\n" for part in evaluation.subgroups
     )
-    folds = ", ".join(f"{value:.3f}" for value in evaluation.fold_aucs)
-    n = sum(1 for _ in evaluation.fold_aucs)
+    folds = ", ".join(_number(value) for value in evaluation.fold_aucs)
     return f"""
-## Figures (out of fold, {n} grouped folds)
+## Figures (out of fold, {len(evaluation.fold_aucs)} grouped folds)
 
 | Figure | Value | 95 % interval, by group |
 | --- | --- | --- |
 | AUC, pooled | {evaluation.auc:.3f} | {_interval(evaluation.auc_interval)} |
 | AUC, each fold | {folds} | |
-| AUC without hardware cases | {evaluation.auc_without_hardware:.3f} | |
+| AUC without hardware cases | {_number(evaluation.auc_without_hardware)} | |
 | Average precision (chance {evaluation.prevalence:.3f}) | {evaluation.average_precision:.3f} | {_interval(evaluation.average_precision_interval)} |
 | **AUC of shortcuts alone, no anatomy** | {evaluation.shortcut_auc:.3f} | |
 | Brier score (prevalence alone: {evaluation.brier_of_prevalence:.4f}) | {evaluation.brier:.4f} | |
@@ -128,8 +129,8 @@ optimistic. Probabilities assume the prevalence of these data ({evaluation.preva
 
 def _policies(evaluation: Evaluation) -> str:
     rows = "".join(
-        f"| {one.policy} | {one.positive} | {one.ppv:.3f} | {one.sensitivity_of_positive:.3f} | {one.inconclusive} | "
-        f"{one.inconclusive_fractured:.3f} | {one.negative} | {one.npv:.3f} |\n"
+        f"| {one.policy} | {one.positive} | {_number(one.ppv)} | {_number(one.sensitivity_of_positive)} | {one.inconclusive} | "
+        f"{_number(one.inconclusive_fractured)} | {one.negative} | {_number(one.npv)} |\n"
         for one in evaluation.policies
     )
     return f"""
@@ -145,10 +146,10 @@ def _localisation(evaluation: Evaluation) -> str:
     return f"""
 ## Localisation (dense box head, 32 x 32 cells)
 
-- Peak cell touches a fracture box: {located.hit:.1%} of {located.fractured} held-out fractured images with boxes
-  ({located.hit_flagged:.1%} of the {located.flagged} at or above p_high); pointing at the body at random: {located.chance:.1%}.
+- Peak cell touches a fracture box: {_percent(located.hit)} of {located.fractured} held-out fractured images with boxes
+  ({_percent(located.hit_flagged)} of the {located.flagged} at or above p_high); pointing at the body at random: {_percent(located.chance)}.
 - Bounds of a trusted map: entropy <= {gate.entropy_max}, area <= {gate.area_max}, outside the body <= {gate.out_of_body_max}. They keep
-  {located.trusted_true_positives:.1%} of the flagged fractures whose peak is in a box. They were chosen on these same images.
+  {_percent(located.trusted_true_positives)} of the flagged fractures whose peak is in a box. They were chosen on these same images.
 """
 
 
@@ -175,18 +176,27 @@ def _training(tables: dict[str, Any], parity: Parity) -> str:
 {run["command"]}
 ```
 
-Seed {run["seed"]}, {run["folds"]} folds, {run["wall_minutes"]} minutes in all. Training stops by the clock, so another run gives close but not
-identical weights. ONNX in float32; on {parity.images} images against the trained network: least cosine of the features
+Seed {run["seed"]}, {run["folds"]} folds and a final model of {", ".join(str(steps) for steps in run["steps"])} steps, {run["model_minutes"]} minutes of training
+in all, each in its own process. Another run gives close but not identical weights: threads add numbers up in any
+order, and a run by --minutes takes as many steps as the machine is free for. ONNX in float32; on {parity.images} images against the trained network: least cosine of the features
 {parity.least_cosine:.6f}, largest difference of the logit {parity.largest_logit_difference:.2e}, same peak cell on {parity.peaks_equal}.
 """
 
 
 def _interval(interval: Interval) -> str:
-    return f"{interval.low:.3f} to {interval.high:.3f}"
+    return f"{_number(interval.low)} to {_number(interval.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "not measured"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "not measured"
 
 
 def _row(name: str, at: Operating) -> str:
     return (
-        f"| {name} | {at.threshold:.4f} | {at.sensitivity:.3f} | {at.specificity:.3f} | {at.precision:.3f} | "
+        f"| {name} | {at.threshold:.4f} | {_number(at.sensitivity)} | {_number(at.specificity)} | {_number(at.precision)} | "
         f"{at.flagged} |"
     )

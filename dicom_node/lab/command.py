@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--minutes", type=float, default=30.0, help="wall time of training, all folds and the final model together"
     )
+    train.add_argument("--steps", type=int, default=0, help="steps of each model, in place of --minutes; repeatable")
     train.add_argument("--folds", type=int, default=3, help="grouped folds for the held-out figures (default 3)")
     train.add_argument("--jobs", type=int, default=2, help="models trained side by side (default 2)")
     train.add_argument("--threads", type=int, default=1, help="CPU threads of each (default 1)")
@@ -52,28 +52,29 @@ def _train_default(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(args.threads * args.jobs)
     cv2.setNumThreads(1)
-    start = time.monotonic()
-    plan = _plan(args)
+    plan = plan_of(args)
     material = experiment.gather(plan)
     experiment.train_all(plan, material)
     held_out = experiment.hold_out(plan, material)
     evaluation = evaluate.evaluate(material, held_out, args.seed)
     say(f"held out: AUC {evaluation.auc:.3f}, shortcuts alone {evaluation.shortcut_auc:.3f}")
     model = experiment.final_model(plan, material)
-    made = bundle_writer.Run(command_line(args), args.seed, args.folds, (time.monotonic() - start) / 60.0)
+    steps, minutes = experiment.spent(plan, material)
+    made = bundle_writer.Run(command_line(args), args.seed, args.folds, steps, minutes)
     contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
     parity = bundle_writer.write(contents, args.out)
     report = {"evaluation": asdict(evaluation), "parity": asdict(parity), "counts": asdict(material.counts)}
     (plan.run_folder / "report.json").write_text(json.dumps(report, indent=1, default=str), encoding="utf-8")
-    say(f"bundle: {args.out} after {made.minutes:.1f} minutes")
+    say(f"bundle: {args.out}, {parity.images} images of parity")
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Return the plan that the arguments describe."""
     from dicom_node.lab.experiment import Plan  # noqa: PLC0415 - as above
     from dicom_node.lab.head import Regularisation  # noqa: PLC0415
 
-    name = f"{args.out.resolve().name}-seed{args.seed}-{args.minutes:g}m-{args.folds}f"
+    name = f"{args.out.resolve().name}-seed{args.seed}-{_budget(args, '-')}-folds-{args.folds}"
     return Plan(
         args.data, args.runs / name, args.folds, args.seed, _recipe(args), Regularisation(), args.jobs, args.threads
     )
@@ -83,7 +84,11 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     from dicom_node.lab.train import Recipe  # noqa: PLC0415 - as above
 
     rounds = math.ceil((args.folds + 1) / args.jobs)
-    return Recipe(seconds=args.minutes * 60.0 / rounds, bfloat16=args.bfloat16)
+    return Recipe(seconds=args.minutes * 60.0 / rounds, steps=args.steps, bfloat16=args.bfloat16)
+
+
+def _budget(args: argparse.Namespace, between: str) -> str:
+    return f"steps{between}{args.steps}" if args.steps else f"minutes{between}{args.minutes:g}"
 
 
 def command_line(args: argparse.Namespace) -> str:
@@ -91,6 +96,6 @@ def command_line(args: argparse.Namespace) -> str:
     precision = " --bfloat16" if args.bfloat16 else ""
     return (
         f"dicom-node lab train-default --data {args.data.resolve().name} --out engines/{args.out.resolve().name} "
-        f"--minutes {args.minutes:g} --folds {args.folds} --jobs {args.jobs} "
+        f"--{_budget(args, ' ')} --folds {args.folds} --jobs {args.jobs} "
         f"--threads {args.threads} --seed {args.seed}{precision}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
@@ -131,12 +132,15 @@ def _run_stage(plan: Plan, stage: Stage) -> None:
     cv2.setNumThreads(1)
     images = dataset.load(plan.data)
     cache = cache_module.build(images, plan.data, plan.run_folder.parent / "cache")
-    embedder = train(Sampler(images, cache, stage.learnt, stage.seed), plan.recipe, stage.seed, stage.name)
+    start = time.monotonic()
+    embedder, steps = train(Sampler(images, cache, stage.learnt, stage.seed), plan.recipe, stage.seed, stage.name)
+    minutes = (time.monotonic() - start) / 60.0
     torch.save(embedder.state_dict(), plan.run_folder / f"{stage.name}.pt")
     for part, rows in (("learnt", stage.learnt), ("asked", stage.asked)):
         found = features.extract(embedder, cache, rows)
         np.savez(plan.run_folder / f"{stage.name}-{part}.npz", pooled=found.pooled, logits=found.logits)
-    (plan.run_folder / f"{stage.name}.json").write_text(_stamp(plan, stage), encoding="utf-8")
+    done = {"stamp": _stamp(plan, stage), "steps": steps, "minutes": minutes}
+    (plan.run_folder / f"{stage.name}.json").write_text(json.dumps(done), encoding="utf-8")
 
 
 def _stamp(plan: Plan, stage: Stage) -> str:
@@ -146,7 +150,14 @@ def _stamp(plan: Plan, stage: Stage) -> str:
 
 def _is_done(plan: Plan, stage: Stage) -> bool:
     path = plan.run_folder / f"{stage.name}.json"
-    return path.exists() and path.read_text(encoding="utf-8") == _stamp(plan, stage)
+    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["stamp"] == _stamp(plan, stage)
+
+
+def spent(plan: Plan, material: Material) -> tuple[tuple[int, ...], float]:
+    """Return the steps that each stage took, and the minutes of all of them together."""
+    paths = [plan.run_folder / f"{stage.name}.json" for stage in stages(plan, material)]
+    facts = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return tuple(int(one["steps"]) for one in facts), float(sum(one["minutes"] for one in facts))
 
 
 def hold_out(plan: Plan, material: Material) -> HeldOut:

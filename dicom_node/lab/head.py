@@ -30,7 +30,7 @@ class Regularisation:
     """strength: the inverse penalty C. place: how freely weights may differ between the grid's places (0: never)."""
 
     strength: float = 0.1
-    place: float = 1.0
+    place: float = 0.1
 
 
 def fit(pooled: NDArray[np.float32], labels: NDArray[np.bool_], settings: Regularisation) -> LinearHead:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,10 @@ def auc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve, or NaN where only one class is present."""
     if labels.all() or not labels.any():
         return float("nan")
-    return float(roc_auc_score(labels, scores))
+    positives = int(labels.sum())
+    ranks = rankdata(scores)[labels].sum()
+    # Mann and Whitney's U: the same number as the ROC curve's area, without sorting out a curve a thousand times.
+    return float((ranks - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
 
 
 def average_precision(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:

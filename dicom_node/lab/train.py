@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one embedder is trained. seconds: wall time. crop_share: the part of it that is spent on crops."""
+    """How one embedder is trained, for a wall time in seconds or, where steps is not 0, for so many steps.
+
+    crop_share: the part of it that is spent on crops. Steps give the same model on a busy machine as on an idle one.
+    """
 
     seconds: float
+    steps: int = 0
     crop_share: float = 0.75
     crop_batch: int = 32
     crop_side: int = 192
@@ -87,8 +91,8 @@ class _Average:
         model.load_state_dict(self._mean)
 
 
-def train(sampler: Sampler, recipe: Recipe, seed: int, name: str) -> CompactEmbedder:
-    """Return an embedder trained from scratch for the recipe's time; its weights are the run's mean."""
+def train(sampler: Sampler, recipe: Recipe, seed: int, name: str) -> tuple[CompactEmbedder, int]:
+    """Return an embedder trained from scratch within the recipe's budget, its weights the run's mean, and its steps."""
     torch.manual_seed(seed)
     objective = Objective(CompactEmbedder()).to(memory_format=torch.channels_last)
     objective.train()
@@ -96,8 +100,7 @@ def train(sampler: Sampler, recipe: Recipe, seed: int, name: str) -> CompactEmbe
     average = _Average(objective, recipe.average)
     start = time.monotonic()
     step, shown, mean = 0, 0.0, math.nan
-    while step == 0 or (time.monotonic() - start) < recipe.seconds:
-        done = min(1.0, (time.monotonic() - start) / recipe.seconds)
+    while (done := _done(recipe, step, time.monotonic() - start)) < 1.0 or step == 0:
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * _schedule(done)
         loss = _step(objective, optimizer, _draw(sampler, recipe, done), recipe)
@@ -110,7 +113,11 @@ def train(sampler: Sampler, recipe: Recipe, seed: int, name: str) -> CompactEmbe
     average.load_into(objective)
     say(f"{name}: done, {step} steps, loss {mean:.3f}")
     embedder: CompactEmbedder = objective.embedder.eval()
-    return embedder
+    return embedder, step
+
+
+def _done(recipe: Recipe, step: int, elapsed: float) -> float:
+    return step / recipe.steps if recipe.steps else elapsed / recipe.seconds
 
 
 def _draw(sampler: Sampler, recipe: Recipe, done: float) -> Batch:
@@ -121,7 +128,7 @@ def _draw(sampler: Sampler, recipe: Recipe, done: float) -> Batch:
 
 def _schedule(done: float) -> float:
     warm = min(1.0, 0.1 + done / 0.03)
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe) -> float:

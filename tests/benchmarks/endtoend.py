@@ -29,7 +29,7 @@ def run(folder: Path, workload: Workload, limit_s: float, console: Console) -> F
         with Watch(system.node, {"Orthanc": system.pacs.pid}) as watch:
             flood(system, workload.studies, started + limit_s, console)
         figures.flood_s = time.monotonic() - started
-        figures.processes = process_figures(watch.usage)
+        figures.processes, figures.foreign_share = process_figures(watch.usage), watch.foreign_share
         figures.received_per_s, figures.received_mb_per_s = reception(system.node, workload.studies)
         figures.under_load_s = Spread.of(delays(system.node, workload.studies))
         for study in track(

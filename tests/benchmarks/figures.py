@@ -48,6 +48,7 @@ class Figures:
     under_load_s: Spread | None = None
     alone_s: Spread | None = None
     processes: dict[str, dict[str, float]] = field(default_factory=dict)
+    foreign_share: float = 0.0
     kills: dict[str, int] = field(default_factory=dict)
     resubmitted: int = 0
     wall_s: float = 0.0

@@ -43,7 +43,7 @@ def run(folder: Path, workload: Workload, kills: int, seed: int, limit_s: float,
         figures.flood_s = time.monotonic() - started
         figures.kills = dict(killer.killed)
         figures.kills["while studies were in work"] = during
-        figures.processes = process_figures(watch.usage)
+        figures.processes, figures.foreign_share = process_figures(watch.usage), watch.foreign_share
         figures.received_per_s, figures.received_mb_per_s = reception(system.node, workload.studies)
         figures.under_load_s = Spread.of(delays(system.node, workload.studies))
         figures.engine_ms = engine_times(system.node)

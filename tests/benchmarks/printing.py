@@ -23,6 +23,7 @@ def print_figures(figures: Figures, console: Console) -> None:
     console.print(f"  received: {rate}, all answered after {figures.flood_s:.1f} s")
     _print_times(figures, console)
     console.print(_processes(figures))
+    console.print(f"  other work on this machine meanwhile: {figures.foreign_share:.0%} of its cores")
     console.print(f"  {wrong} problems" if wrong else "  nothing lost, nothing doubled, nothing wrong")
     for problem in figures.problems[:_MOST_PROBLEMS]:
         console.print(f"    {problem}", style="red")

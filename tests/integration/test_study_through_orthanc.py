@@ -5,7 +5,6 @@ import pytest
 from pydicom.uid import generate_uid
 
 from tests.support import direct
-from tests.support.sender import RawSender
 from tests.support.system import result_problems
 from tests.support.waiting import until
 
@@ -79,22 +78,6 @@ def test_a_pacs_that_forwards_the_results_back_makes_no_loop(naive_system, facto
     assert {uid for uid, role in roles.items() if role == "view"} == set(study.sop_instance_uids)
     assert all(i["reason_code"] == "own-result" for i in after["instances"] if i["role"] == "own-result")
     assert result_problems(naive_system, study) == []
-
-
-def test_instances_out_of_scope_are_kept_with_their_reason_beside_a_view(system, factory, dicom_files):
-    """A radiograph and, in a study of its own, something that is none: only the first gets a result."""
-    other = next(path for path in dicom_files if path.name.endswith("CT_small.dcm"))
-    assert RawSender(system.node.port).send(other).stored
-    study = factory.study(views=1)
-    system.upload(study)
-    system.wait_result(study)
-
-    kept = [row for row in system.node.instances() if row["modality"] == "CT"]
-    assert [row["role"] for row in kept] == ["kept"]
-    assert kept[0]["reason_code"] == "modality-out-of-scope"
-    listed = system.node.study(kept[0]["study_instance_uid"])
-    assert listed["versions"] == []
-    assert listed["deliveries"] == []
 
 
 def test_the_check_itself_sees_what_is_lost_and_what_is_doubled(system, factory, tmp_path):

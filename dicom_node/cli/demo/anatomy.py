@@ -5,8 +5,8 @@ from __future__ import annotations
 from dicom_node.cli.demo.skeleton import Point, Tube, View, fractured
 
 WRIST_VIEWS = (
-    View("PA", 0.0, (-72.0, -78.0), (144.0, 190.0), 0.2),
-    View("LL", 90.0, (-66.0, -78.0), (132.0, 190.0), 0.2),
+    View("PA", 0.0, (-50.0, -56.0), (100.0, 130.0), 0.14),
+    View("LL", 90.0, (-46.0, -56.0), (92.0, 130.0), 0.14),
 )
 HAND_VIEWS = (
     View("PA", 0.0, (-98.0, -212.0), (180.0, 240.0), 0.2),

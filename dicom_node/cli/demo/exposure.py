@@ -29,7 +29,7 @@ def expose(bones: Sequence[Tube], soft: Sequence[Tube], view: View, marker: str,
     """Return a 12-bit radiograph [rows, columns], bone bright; the same seed gives the same image."""
     random = np.random.default_rng(seed)
     flesh = _flesh(soft, view)
-    attenuation = _SOFT * flesh * (1.0 + 0.030 * _texture(random, view.shape, (38.0, 7.0)))
+    attenuation = _SOFT * flesh * (1.0 + 0.030 * _texture(random, view, (38.0, 7.0)))
     attenuation += _skeleton(bones, view, random)
     cv2.GaussianBlur(attenuation, (0, 0), 0.20 / view.spacing, dst=attenuation)
     _lead(attenuation, view, marker)
@@ -58,7 +58,7 @@ def _flesh(soft: Sequence[Tube], view: View) -> NDArray[np.float32]:
 
 def _skeleton(bones: Sequence[Tube], view: View, random: np.random.Generator) -> NDArray[np.float32]:
     total = np.zeros(view.shape, dtype=np.float32)
-    lattice = 1.0 + 0.20 * _texture(random, view.shape, (1.5, 0.55)) + 0.16 * _texture(random, view.shape, (0.6, 0.9))
+    lattice = 1.0 + 0.20 * _texture(random, view, (1.5, 0.55)) + 0.16 * _texture(random, view, (0.6, 0.9))
     for bone in bones:
         chords = project(bone, view)
         if chords is None:
@@ -69,17 +69,18 @@ def _skeleton(bones: Sequence[Tube], view: View, random: np.random.Generator) ->
     return total
 
 
-def _texture(random: np.random.Generator, shape: tuple[int, int], grain_mm: tuple[float, float]) -> NDArray[np.float32]:
-    """Return noise of mean 0 and deviation 1 with this grain along and across the limb (a pixel is about 0.2 mm)."""
-    noise = random.normal(size=shape).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), sigmaX=grain_mm[1] * 2.5, sigmaY=grain_mm[0] * 2.5)
+def _texture(random: np.random.Generator, view: View, grain_mm: tuple[float, float]) -> NDArray[np.float32]:
+    """Return noise of mean 0 and deviation 1 with this grain along and across the limb."""
+    along, across = (0.5 * grain / view.spacing for grain in grain_mm)
+    noise = random.normal(size=view.shape).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=along)
     return np.asarray((smooth - smooth.mean()) / max(float(smooth.std()), 1e-6), dtype=np.float32)
 
 
 def _lead(attenuation: NDArray[np.float32], view: View, marker: str) -> None:
     """Lay the side letter and the word PHANTOM in lead on the detector, so that the image itself says what it is."""
     rows, columns = view.shape
-    scale = 1.0 / view.spacing
+    scale = columns / 170.0
     stamp = np.zeros(view.shape, dtype=np.uint8)
     place = (int(columns - 20 * scale), int(rows * 0.055 + 9 * scale))
     cv2.putText(stamp, marker, place, cv2.FONT_HERSHEY_DUPLEX, 0.42 * scale, 255, round(0.9 * scale), cv2.LINE_AA)

@@ -1,0 +1,82 @@
+"""The demonstration as a person starts it: everything up, the walk, the words, everything down again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "import sys; from dicom_node.cli.main import main; sys.exit(main())", "demo"]
+HAS_ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines of running processes that name a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--embedded"], id="embedded"),
+        pytest.param([], id="orthanc", marks=pytest.mark.skipif(not HAS_ORTHANC, reason="Orthanc is not installed")),
+    ],
+)
+def test_both_phantoms_come_back_with_a_report(tmp_path: Path, options: list[str]) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "--out", str(tmp_path / "out"), *options],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=environment(tmp_path),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report back 2/2" in done.stdout
+    assert "means nothing else" in done.stdout
+    assert len(re.findall(r"PHANTOM000[12]\)", done.stdout)) >= 2
+    assert (tmp_path / "out" / "study-1" / "01-summary.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "study-2" / "01-summary.png").stat().st_size > 1000
+    assert list(tmp_path.glob("dicom-node-demo-*")) == []
+    assert processes_of(tmp_path) == []
+
+
+def test_interrupting_it_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "--embedded", "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(tmp_path),
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "sending to the PACS" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    deadline = time.monotonic() + 10
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.glob("dicom-node-demo-*")) == []

@@ -1,0 +1,136 @@
+"""The whole way on a toy budget: images to bundle, and the bundle answers as the trained network does."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the lab needs torch: pip install 'dicom-node[lab]'")
+pytest.importorskip("onnxscript", reason="the lab needs onnxscript: pip install 'dicom-node[lab]'")
+
+import onnxruntime  # noqa: E402 - after the skip
+from safetensors.numpy import load_file  # noqa: E402 - after the skip
+
+from dicom_node.inference.preprocess import LCN_LETTERBOX_512, prepare  # noqa: E402 - after the skip
+from dicom_node.lab import command, experiment, head  # noqa: E402 - after the skip
+from dicom_node.lab.cache import read_grey  # noqa: E402 - after the skip
+from dicom_node.lab.sampling import cell_targets  # noqa: E402 - after the skip
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _arguments(tiny_data: Path, out: Path, runs: Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = ["--minutes", "0.05", "--folds", "2", "--jobs", "1", "--threads", "2", "--seed", "3"]
+    return parser.parse_args(
+        ["train-default", "--data", str(tiny_data), "--out", str(out), "--runs", str(runs), *options]
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lab")
+    out = folder / "engines" / "toy"
+    assert command.run(_arguments(tiny_data, out, folder / "runs")) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def manifest(bundle: Path) -> dict[str, Any]:
+    return tomllib.loads((bundle / "manifest.toml").read_text(encoding="utf-8"))
+
+
+def test_bundle_holds_the_contracted_files_and_nothing_beside_it(bundle: Path) -> None:
+    names = {"manifest.toml", "embedder.onnx", "head.safetensors", "NOTICE", "MODEL_CARD.md", "SHA256SUMS"}
+    assert {path.name for path in bundle.iterdir()} == names
+    assert [path.name for path in bundle.parent.iterdir()] == ["toy"]
+    for line in (bundle / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest
+
+
+def test_manifest_states_data_command_and_bound(manifest: dict[str, Any]) -> None:
+    assert manifest["schema"] == 1
+    assert manifest["demonstration"] is True
+    assert manifest["embedder"]["output_shape"] == [1, 32, 32, 96]
+    assert 0.0 <= manifest["gate"]["p_low"] <= manifest["gate"]["p_high"] <= 1.0
+    assert manifest["gate"]["map"] == "localiser"
+    assert manifest["gate"]["bound"]["positives"] == manifest["metrics"]["fractured"]
+    assert "lab train-default" in manifest["training"]["command"]
+    assert not {"CHEST", "SPINE", "SKULL"} & set(manifest["intended_use"]["body_parts"])
+
+
+def test_onnx_head_and_localiser_make_one_model(bundle: Path, tiny_data: Path, manifest: dict[str, Any]) -> None:
+    tensors = load_file(str(bundle / "head.safetensors"))
+    assert tensors["weight"].shape == (8, 8, 96)
+    assert all(value.dtype == np.float32 for value in tensors.values())
+    session = onnxruntime.InferenceSession(str(bundle / "embedder.onnx"), providers=["CPUExecutionProvider"])
+    grey = read_grey(tiny_data / "images" / "T0013.jpg")
+    assert grey is not None
+    (features,) = session.run(["features"], {"image": prepare(LCN_LETTERBOX_512, grey).tensor})
+    assert features.shape == (1, 32, 32, 96)
+    pool = manifest["embedder"]["pool"]
+    pooled = features[0].reshape(8, pool, 8, pool, 96).mean((1, 3))
+    z = float((tensors["weight"] * pooled).sum() + tensors["bias"][0])
+    spread = np.repeat(np.repeat(tensors["weight"], pool, 0), pool, 1) / pool**2
+    evidence = (spread * features[0]).sum(-1)
+    assert float(evidence.sum() + tensors["bias"][0]) == pytest.approx(z, abs=1e-3)
+    logits = features[0] @ tensors["localiser_weight"] + tensors["localiser_bias"]
+    assert logits.shape == (32, 32)
+
+
+def test_card_says_what_it_is_and_how_it_was_made(bundle: Path) -> None:
+    text = (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for words in ("not a medical device", "FracAtlas", "72 images listed", "lab train-default", "shortcuts alone"):
+        assert words in text
+    assert not {"nan", "nan%"} & set(text.lower().split())
+
+
+def test_report_conserves_the_images(bundle: Path) -> None:
+    (report,) = (bundle.parent.parent / "runs").glob("*/report.json")
+    counts = json.loads(report.read_text(encoding="utf-8"))["counts"]
+    assert counts["listed"] == counts["scored"] + sum(counts["excluded"].values()) + counts["failed"]
+    assert counts["failed"] == 1
+
+
+def test_finished_stages_are_not_trained_again(bundle: Path, tiny_data: Path) -> None:
+    plan = command.plan_of(_arguments(tiny_data, bundle, bundle.parent.parent / "runs"))
+    before = {path: path.stat().st_mtime_ns for path in plan.run_folder.glob("*.pt")}
+    assert len(before) == 3
+    experiment.train_all(plan, experiment.gather(plan))
+    assert {path: path.stat().st_mtime_ns for path in plan.run_folder.glob("*.pt")} == before
+
+
+def test_head_folds_exactly() -> None:
+    random = np.random.default_rng(8)
+    pooled = random.normal(3.0, 2.0, (80, 8, 8, 96)).astype(np.float32)
+    labels = pooled[:, 2, 3, 5] > 3.0
+    model = head.fit(pooled, labels, head.Regularisation(0.1, 1.0))
+    z = model.logits(pooled)
+    assert z[labels].mean() > z[~labels].mean()
+    shifted = head.fit(pooled * 10 + 5, labels, head.Regularisation(0.1, 1.0))
+    assert shifted.logits(pooled * 10 + 5) == pytest.approx(z, abs=0.05)
+
+
+def test_small_boxes_keep_their_best_cell() -> None:
+    mask = torch.zeros((2, 64, 64))
+    mask[0, 18:22, 18:22] = 1.0
+    mask[1, 16:48, 16:32] = 1.0
+    mask[1, 48:50, 16:32] = 1.0
+    cells = cell_targets(mask)
+    assert (cells[0] == 1).nonzero().tolist() == [[1, 1]]
+    assert (cells[1] == 1).nonzero().tolist() == [[1, 1], [2, 1]]
+    assert (cells[1] == -1).nonzero().tolist() == [[3, 1]]
