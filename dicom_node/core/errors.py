@@ -41,6 +41,10 @@ class LedgerError(Permanent):
     """The ledger cannot be opened as it is (corrupt, of a later schema, or held by another node)."""
 
 
+class LedgerUnavailable(Retryable):
+    """A transaction failed and left nothing: the disk is full or broken, or the database is locked or gone."""
+
+
 class BundleError(Permanent):
     """A model bundle is missing, altered or of the wrong shape; nothing may be scored with it."""
 

@@ -25,7 +25,7 @@ class InstanceHeader:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One C-STORE request: the command's UIDs, the negotiated transfer syntax, who sent it, and the encoded data set."""
+    """One C-STORE request: the command's UIDs, the negotiated transfer syntax, the sender, the encoded data set."""
 
     sop_class_uid: str
     sop_instance_uid: str

@@ -7,6 +7,8 @@ data set is stored as it comes and never decoded here.
 from __future__ import annotations
 
 import logging
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +96,13 @@ class StorageScp:
         )
 
     def stop(self) -> None:
-        """Stop listening and end the associations."""
+        """Stop listening and end the associations, those of silent peers too."""
         if self._server is not None:
+            associations = self._server.active_associations
             self._server.shutdown()
             self._server = None
+            for association in associations:
+                _hang_up(association)
 
     def _handle_store(self, event: Any) -> int | Dataset:
         request, context = event.request, event.context
@@ -139,6 +144,15 @@ class StorageScp:
 
     def _log_association(self, event: Any, name: str) -> None:
         log.debug(name, calling_ae=_title(event), peer=str(event.assoc.requestor.address))
+
+
+def _hang_up(association: Any) -> None:
+    """Shut an association's socket: its threads block in recv and would keep the process alive for a time-out."""
+    transport = association.dul.socket
+    sock = transport.socket if transport is not None else None
+    if sock is not None:
+        with suppress(OSError):  # the peer was quicker
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _title(event: Any) -> str:

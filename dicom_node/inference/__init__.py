@@ -1,0 +1,1 @@
+"""Stage 2: from pixels to a finding. Knows no queue, no network and no DICOM file."""

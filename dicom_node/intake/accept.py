@@ -10,9 +10,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.core.errors import MalformedDataSet, Rejected
+from dicom_node.core.errors import LedgerUnavailable, MalformedDataSet, Rejected
 from dicom_node.core.identifiers import is_usable_uid, spool_key
 from dicom_node.core.study import InstanceHeader, Judgement, Quiet, Received, Role
 from dicom_node.dimse import status
@@ -71,7 +70,7 @@ class Intake:
         except Rejected as rejection:
             self._note_refusal(received, rejection)
             raise
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, LedgerUnavailable) as error:
             log.exception("storage.failed", sop_instance=_safe(received.sop_instance_uid))
             message = f"the node cannot write its state folder ({type(error).__name__})"
             raise Rejected(message, status.OUT_OF_RESOURCES) from error
@@ -135,7 +134,7 @@ class Intake:
             with self._ledger.transaction() as connection:
                 detail = f"{answer}: {rejection}"
                 history.note(connection, self._clock(), "instance.refused", sop_instance=uid, detail=detail)
-        except (OSError, SQLAlchemyError):
+        except (OSError, LedgerUnavailable):
             # The peer is told in any case; a full disk must not turn a clear refusal into an abort.
             log.exception("history.failed", sop_instance=uid)
 

@@ -88,6 +88,8 @@ class Evaluation:
     policies: tuple[PolicyResult, ...]
     groups: int
     positive_groups: int
+    two_largest_groups: float
+    hardware: tuple[int, int]
 
 
 def evaluate(material: Material, held_out: HeldOut, seed: int) -> Evaluation:
@@ -132,6 +134,8 @@ def evaluate(material: Material, held_out: HeldOut, seed: int) -> Evaluation:
         policies=_policies(material, held_out, p, gate, shift),
         groups=len(np.unique(groups)),
         positive_groups=len(np.unique(groups[labels])),
+        two_largest_groups=float(np.sort(np.unique(groups, return_counts=True)[1])[-2:].sum() / len(groups)),
+        hardware=(int(hardware.sum()), int(labels[hardware].sum())),
     )
 
 

@@ -71,7 +71,8 @@ def choose_bounds(maps: NDArray[np.float32], body: NDArray[np.bool_]) -> MapBoun
         shift=round(shift, 4),
         entropy_max=_bound([one.entropy for one in found]),
         area_max=_bound([one.area for one in found]),
-        out_of_body_max=_bound([one.out_of_body for one in found]),
+        # The body's edge is found to about a cell: a stray cell beyond it is no reason to distrust a map.
+        out_of_body_max=max(0.1, _bound([one.out_of_body for one in found])),
     )
 
 

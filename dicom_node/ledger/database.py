@@ -26,10 +26,10 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from dicom_node.core.errors import LedgerError
+from dicom_node.core.errors import LedgerError, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,9 +196,16 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yield a connection inside a transaction that is committed, durably, on leaving without an exception."""
-        with self._lock, self._engine.begin() as connection:
-            yield connection
+        """Yield a connection inside a transaction that is committed, durably, on leaving without an exception.
+
+        Raises LedgerUnavailable, with nothing changed, where the database fails.
+        """
+        try:
+            with self._lock, self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            message = f"the ledger cannot be written ({type(error).__name__}): look at the disk of node.state_dir"
+            raise LedgerUnavailable(message) from error
 
     def close(self) -> None:
         """Close the connection."""

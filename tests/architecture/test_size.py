@@ -36,4 +36,3 @@ def test_a_file_and_its_functions_stay_short(path: Path) -> None:
         if length > LINES_A_FUNCTION:
             problems.append(f"{function.name}: {length} lines")
     assert problems == []
-

@@ -8,13 +8,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PROGRAM = [sys.executable, "-c", "import sys; from dicom_node.cli.main import main; sys.exit(main())", "demo"]
 HAS_ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Yield a folder with a short name: a Unix socket's path may have 107 characters, and pytest's are long."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
+        yield Path(name)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -41,31 +50,31 @@ def environment(folder: Path) -> dict[str, str]:
         pytest.param([], id="orthanc", marks=pytest.mark.skipif(not HAS_ORTHANC, reason="Orthanc is not installed")),
     ],
 )
-def test_both_phantoms_come_back_with_a_report(tmp_path: Path, options: list[str]) -> None:
+def test_both_phantoms_come_back_with_a_report(folder: Path, options: list[str]) -> None:
     done = subprocess.run(
-        [*PROGRAM, "--out", str(tmp_path / "out"), *options],
+        [*PROGRAM, "--out", str(folder / "out"), *options],
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
-        env=environment(tmp_path),
+        env=environment(folder),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "report back 2/2" in done.stdout
     assert "means nothing else" in done.stdout
     assert len(re.findall(r"PHANTOM000[12]\)", done.stdout)) >= 2
-    assert (tmp_path / "out" / "study-1" / "01-summary.png").stat().st_size > 1000
-    assert (tmp_path / "out" / "study-2" / "01-summary.png").stat().st_size > 1000
-    assert list(tmp_path.glob("dicom-node-demo-*")) == []
-    assert processes_of(tmp_path) == []
+    assert (folder / "out" / "study-1" / "01-summary.png").stat().st_size > 1000
+    assert (folder / "out" / "study-2" / "01-summary.png").stat().st_size > 1000
+    assert list(folder.glob("dicom-node-demo-*")) == []
+    assert processes_of(folder) == []
 
 
-def test_interrupting_it_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+def test_interrupting_it_leaves_no_process_and_no_folder(folder: Path) -> None:
     process = subprocess.Popen(
-        [*PROGRAM, "--embedded", "--out", str(tmp_path / "out")],
+        [*PROGRAM, "--embedded", "--out", str(folder / "out")],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment(tmp_path),
+        env=environment(folder),
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -76,7 +85,7 @@ def test_interrupting_it_leaves_no_process_and_no_folder(tmp_path: Path) -> None
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
     deadline = time.monotonic() + 10
-    while processes_of(tmp_path) and time.monotonic() < deadline:
+    while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert processes_of(tmp_path) == []
-    assert list(tmp_path.glob("dicom-node-demo-*")) == []
+    assert processes_of(folder) == []
+    assert list(folder.glob("dicom-node-demo-*")) == []

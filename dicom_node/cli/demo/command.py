@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
             _quiet_libraries(log)
             _demonstrate(args, folder, console)
     except DicomNodeError as error:
-        keep = True
-        console.print(Text(f"dicom-node demo: {error}", style="red"))
+        keep = keep or (folder / "node").exists()
+        console.print(Text(f"dicom-node demo: {error}", style="red"), soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("dicom-node demo: stopped; PACS and node have ended")

@@ -41,8 +41,10 @@ class Seen:
     def note(self, line: bytes) -> None:
         """Take one log line into account; lines that are no events are passed over."""
         try:
-            event: dict[str, Any] = json.loads(line)
+            event: Any = json.loads(line)
         except ValueError:
+            return
+        if not isinstance(event, dict):
             return
         name = str(event.get("event", ""))
         self.events += 1

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from sqlalchemy.exc import DatabaseError
 
-from dicom_node.core.errors import LedgerError
+from dicom_node.core.errors import LedgerError, LedgerUnavailable
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 
@@ -28,7 +27,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path):
             connection.exec_driver_sql("INSERT INTO schema_version VALUES (99)")
             connection.exec_driver_sql("no such statement")
 
-    with pytest.raises(DatabaseError):
+    with pytest.raises(LedgerUnavailable):
         fail_half_way()
     ledger.close()
     open_ledger(tmp_path / "ledger.sqlite").close()
