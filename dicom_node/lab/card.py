@@ -178,7 +178,8 @@ def _training(tables: dict[str, Any], parity: Parity) -> str:
 
 Seed {run["seed"]}; the models of the {run["folds"]} folds and the final one took {", ".join(str(steps) for steps in run["steps"])} steps, {run["model_minutes"]} minutes of
 training in all. Another run gives close but not identical weights: a run by `--minutes` takes as many steps as the
-machine is free for (`--steps` fixes them). The penalty of the head was chosen among eight on two of these folds.
+machine is free for (`--steps` fixes them). The head's penalty is a fixed default, chosen once among eight on two of three folds
+of the development data, which flatters the figures a little.
 
 ONNX in float32; on {parity.images} images against the trained network: least cosine of the features {parity.least_cosine:.6f}, largest
 difference of the logit {parity.largest_logit_difference:.2e}, same peak cell on {parity.peaks_equal}.

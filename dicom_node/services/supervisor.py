@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -80,7 +81,10 @@ class Supervisor:
     def _start(self, child: _Child, now: float) -> None:
         module = f"dicom_node.services.{child.program}"
         command = [sys.executable, "-m", module, "--supervised", "--config", str(self._config)]
-        child.popen = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
+        environment = {"MALLOC_ARENA_MAX": "2", **os.environ}  # a heap a thread would grow the node by half its size
+        child.popen = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            command, stdin=subprocess.PIPE, env=environment
+        )
         child.started_at = now
         log.info("child.started", child=child.program, pid=child.popen.pid)
 

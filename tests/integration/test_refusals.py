@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.sender import Part10, RawSender, read_part10
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 
@@ -74,7 +74,7 @@ def test_a_spoilt_instance_is_refused_and_not_listed(system, factory, spoil, sta
     )
     bad = spoil(good)
     before = len(system.node.instances())
-    sender = RawSender(system.node.port)
+    sender = RawSender(system.node.port, timeout_s=3)
     try:
         answer = sender.send_part10(bad)
     finally:

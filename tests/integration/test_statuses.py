@@ -13,7 +13,7 @@ from tests.support.sender import Answer, RawSender, read_part10, send_with_dcmtk
 from tests.support.system import UNFINISHED
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 STORED, MISMATCH, NOT_UNDERSTOOD = "0x0000", "0xA900", "0xC000"
 NO_CONTEXT = "context rejected"

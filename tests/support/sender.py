@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from pydicom import config
 from pydicom.uid import UID, generate_uid
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
@@ -180,7 +181,7 @@ class RawSender:
     def _open(self, contexts: tuple[tuple[str, str], ...]) -> Answer | None:
         self._ae.requested_contexts = []
         for sop_class, syntax in contexts:
-            self._ae.add_requested_context(UID(sop_class), UID(syntax))
+            self._ae.add_requested_context(_uid(sop_class), _uid(syntax))
         association = self._ae.associate("127.0.0.1", self._port, ae_title=self._called)
         if association.is_established:
             self._association, self._contexts = association, contexts
@@ -197,8 +198,8 @@ class RawSender:
         self._message_id = self._message_id % 65535 + 1
         request = C_STORE()
         request.MessageID, request.Priority = self._message_id, 2
-        request.AffectedSOPClassUID = UID(part.sop_class_uid)
-        request.AffectedSOPInstanceUID = UID(part.sop_instance_uid)
+        request.AffectedSOPClassUID = _uid(part.sop_class_uid)
+        request.AffectedSOPInstanceUID = _uid(part.sop_instance_uid)
         request.DataSet = BytesIO(part.dataset)
         # As Association.send_c_store does it: the reactor thread must not take the answer for itself.
         association._reactor_checkpoint.clear()
@@ -208,6 +209,7 @@ class RawSender:
         finally:
             association._reactor_checkpoint.set()
         if response is None:
+            association.abort()
             self._association = None
             return Answer(None, "aborted")
         return Answer(int(response.Status), "answered", str(response.ErrorComment or ""))
@@ -217,6 +219,11 @@ class RawSender:
         if self._association is not None and self._association.is_established:
             self._association.release()
         self._association = None
+
+
+def _uid(text: str) -> UID:
+    """Return a UID as it is written, without a word about what is wrong with it."""
+    return UID(text, validation_mode=config.IGNORE)
 
 
 def storescu() -> str | None:

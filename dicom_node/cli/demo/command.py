@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
     keep = bool(args.keep)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with (folder / "demo.log").open("w", encoding="utf-8") as log:
-            _quiet_libraries(log)
+        with _quiet_libraries(folder / "demo.log"):
             _demonstrate(args, folder, console)
     except DicomNodeError as error:
         keep = keep or (folder / "node").exists()
@@ -159,13 +158,21 @@ def _talking(console: Console) -> Iterator[_ConsoleVoice]:
         yield _ConsoleVoice(console, None)
 
 
-def _quiet_libraries(log: object) -> None:
+@contextmanager
+def _quiet_libraries(path: Path) -> Iterator[None]:
     """Send the embedded PACS's events to a file, and what pydicom remarks on odd files nowhere."""
-    warnings.simplefilter("ignore")
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.WriteLoggerFactory(file=log),  # type: ignore[arg-type]
-    )
+    before = structlog.get_config()
+    with path.open("w", encoding="utf-8") as log, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        structlog.configure(
+            processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
+            logger_factory=structlog.WriteLoggerFactory(file=log),
+            cache_logger_on_first_use=False,
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

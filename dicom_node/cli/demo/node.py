@@ -95,7 +95,8 @@ class NodeProcess:
         while not self._answers():
             self.check()
             if time.monotonic() > deadline:
-                message = f"the node did not start in {_START_S:.0f} s; its log: {self.log}"
+                trouble = f" ({self.seen.trouble})" if self.seen.trouble else ""
+                message = f"the node did not start in {_START_S:.0f} s{trouble}; its log: {self.log}"
                 raise DemoError(message)
             time.sleep(0.2)
 
