@@ -29,8 +29,8 @@ TITLE: Final = "Compact fracture model (demonstration)"
 DATA: Final = "FracAtlas development part (CC BY 4.0), Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4"
 # The data set's labels are hand, leg, hip and shoulder; its images show these parts. Many sites send "EXTREMITY" only.
 BODY_PARTS: Final = (
-    *("HAND", "WRIST", "FOREARM", "ELBOW", "HUMERUS", "SHOULDER"),
-    *("HIP", "FEMUR", "KNEE", "LEG", "ANKLE", "FOOT", "EXTREMITY"),
+    *("HAND", "FINGER", "THUMB", "WRIST", "FOREARM", "ELBOW", "HUMERUS", "SHOULDER", "CLAVICLE", "SCAPULA"),
+    *("HIP", "FEMUR", "KNEE", "PATELLA", "LEG", "ANKLE", "CALCANEUS", "FOOT", "TOE", "EXTREMITY"),
 )
 _STATEMENT: Final = (
     "Adult extremities, hip and shoulder on plain radiographs. Demonstration and research only: not a medical device, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class Workload:
 
 def prepare(folder: Path, studies: int, singles: int, bundle: Path, seed: int, console: Console) -> Workload:
     """Write the studies and ask the model about each of them directly, without a node."""
+    # A copy, since a bundle that is renewed during the run would be rightly seen as a node that answers wrongly.
+    bundle = Path(shutil.copytree(bundle, folder / "bundle"))
     factory = Factory(folder / "studies", seed)
     steps = range(studies + singles)
     made = [

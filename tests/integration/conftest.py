@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ def require(present: object, what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def bundle() -> Path:
+def bundle(tmp_path_factory) -> Path:
+    """A copy: somebody may be renewing the bundle while the tests run."""
     require((BUNDLE / "manifest.toml").exists(), f"the model bundle {BUNDLE.name}")
-    return BUNDLE
+    return Path(shutil.copytree(BUNDLE, tmp_path_factory.mktemp("bundle") / BUNDLE.name))
 
 
 @pytest.fixture(scope="session")

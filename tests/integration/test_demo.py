@@ -69,7 +69,17 @@ def test_both_phantoms_come_back_with_a_report(folder: Path, options: list[str])
     assert processes_of(folder) == []
 
 
-def test_interrupting_it_leaves_no_process_and_no_folder(folder: Path) -> None:
+@pytest.fixture
+def ctrl_c_works() -> Iterator[None]:
+    """Undo an ignored SIGINT, which a job in a shell's background inherits and would hand on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_it_leaves_no_process_and_no_folder(folder: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [*PROGRAM, "--embedded", "--out", str(folder / "out")],
         stdout=subprocess.PIPE,
@@ -80,7 +90,7 @@ def test_interrupting_it_leaves_no_process_and_no_folder(folder: Path) -> None:
     for line in process.stdout:
         if "sending to the PACS" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
