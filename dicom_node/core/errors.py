@@ -41,6 +41,10 @@ class LedgerError(Permanent):
     """The ledger cannot be opened as it is (corrupt, of a later schema, or held by another node)."""
 
 
+class StateFolderBusy(Retryable):
+    """Another node holds the state folder; it may be about to end."""
+
+
 class LedgerUnavailable(Retryable):
     """A transaction failed and left nothing: the disk is full or broken, or the database is locked or gone."""
 

@@ -48,12 +48,31 @@ _BLANK_VRS = frozenset((b"  ", b"??", b"--"))  # what old toolkits write for an 
 _MAX_VALUE = 1024  # none of the wanted attributes may be longer than 64 characters; more is never copied
 
 
+@dataclass(frozen=True)
+class _Encoding:
+    """How element headers are written (PS3.5 7.1): with or without value representation, and in which byte order."""
+
+    explicit: bool
+    tag: struct.Struct
+    short: struct.Struct
+    long: struct.Struct
+
+
+def _encoding(*, explicit: bool, order: str) -> _Encoding:
+    return _Encoding(explicit, struct.Struct(order + "HH"), struct.Struct(order + "H"), struct.Struct(order + "L"))
+
+
+_EXPLICIT = _encoding(explicit=True, order="<")
+_EXPLICIT_BIG = _encoding(explicit=True, order=">")
+_IMPLICIT = _encoding(explicit=False, order="<")
+
+
 @dataclass(slots=True)
 class _Level:
     """One open container: where it ends (None: at its delimiter), how it is encoded, and what it holds."""
 
     end: int | None
-    explicit: bool
+    encoding: _Encoding
     holds_items: bool
 
 
@@ -118,11 +137,8 @@ class _Walker:
     def __init__(self, data: memoryview, transfer_syntax_uid: str) -> None:
         self.data = data
         self.position = 0
-        self._order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
-        self._tag_format = struct.Struct(self._order + "HH")
-        self._long = struct.Struct(self._order + "L")
-        self._short = struct.Struct(self._order + "H")
-        self._levels = [_Level(len(data), transfer_syntax_uid != IMPLICIT_LITTLE, holds_items=False)]
+        encoding = {IMPLICIT_LITTLE: _IMPLICIT, EXPLICIT_BIG: _EXPLICIT_BIG}.get(transfer_syntax_uid, _EXPLICIT)
+        self._levels = [_Level(len(data), encoding, holds_items=False)]
         self._elements = self._items = 0
 
     def step(self) -> tuple[int, int, int] | None:
@@ -133,7 +149,7 @@ class _Walker:
         level = self._levels[-1]
         if len(self._levels) == 1 and self._is_padding():
             return None
-        tag, vr, length = self._element_header(explicit=level.explicit)
+        tag, vr, length = self._element_header(level.encoding)
         if tag in {_ITEM, _ITEM_END, _SEQUENCE_END}:
             self._delimiter(tag, length, level)
             return None
@@ -156,14 +172,14 @@ class _Walker:
             self._broken(f"more than {MAX_ELEMENTS} elements")
         start, top = self.position, len(self._levels) == 1
         if length == _UNDEFINED:
-            # Fragments of encapsulated pixel data are items too (PS3.5 A.4); UN of undefined length is implicit
-            # (PS3.5 6.2.2).
-            self._open(None, explicit=level.explicit and vr != b"UN", holds_items=True)
+            # Fragments of encapsulated pixel data are items too (PS3.5 A.4); UN of undefined length is implicit little
+            # endian, whatever is around it (PS3.5 6.2.2).
+            self._open(None, _IMPLICIT if vr == b"UN" else level.encoding, holds_items=True)
             return (tag, start, start + 1) if top else None
         end = start + length
         self._check_end(end)
         if vr == b"SQ" and length:
-            self._open(end, explicit=level.explicit, holds_items=True)
+            self._open(end, level.encoding, holds_items=True)
         else:
             self.position = end
         return (tag, start, end) if top else None
@@ -185,23 +201,23 @@ class _Walker:
         if not level.holds_items:
             self._broken("an item stands outside a sequence")
         if length == _UNDEFINED:
-            self._open(None, explicit=level.explicit, holds_items=False)
+            self._open(None, level.encoding, holds_items=False)
             return
         end = self.position + length
         self._check_end(end)
         if self._looks_like_fragment(level):
             self.position = end
         else:
-            self._open(end, explicit=level.explicit, holds_items=False)
+            self._open(end, level.encoding, holds_items=False)
 
     def _looks_like_fragment(self, level: _Level) -> bool:
         return level.end is None and len(self._levels) == _PIXEL_LEVELS and self._in_pixels
 
-    def _open(self, end: int | None, *, explicit: bool, holds_items: bool) -> None:
+    def _open(self, end: int | None, encoding: _Encoding, *, holds_items: bool) -> None:
         # A sequence and its item are one level of nesting, so two entries here.
         if len(self._levels) > 2 * MAX_DEPTH:
             self._broken(f"nested deeper than {MAX_DEPTH}")
-        self._levels.append(_Level(end, explicit, holds_items))
+        self._levels.append(_Level(end, encoding, holds_items))
 
     def _close_finished(self) -> None:
         while len(self._levels) > 1:
@@ -217,30 +233,30 @@ class _Walker:
 
     _in_pixels = False
 
-    def _element_header(self, *, explicit: bool) -> tuple[int, bytes, int]:
+    def _element_header(self, encoding: _Encoding) -> tuple[int, bytes, int]:
         position, data = self.position, self.data
         if position + 8 > len(data):
             self._broken("it ends inside an element's header")
-        group, element = self._tag_format.unpack_from(data, position)
+        group, element = encoding.tag.unpack_from(data, position)
         tag = group << 16 | element
         if len(self._levels) == 1:
             self._in_pixels = tag in _PIXELS
         if group == 0xFFFE:  # noqa: PLR2004 - items and delimiters have no VR (PS3.5 7.5)
             self.position = position + 8
-            return tag, b"", int(self._long.unpack_from(data, position + 4)[0])
-        if not explicit:
+            return tag, b"", int(encoding.long.unpack_from(data, position + 4)[0])
+        if not encoding.explicit:
             self.position = position + 8
-            return tag, _implicit_vr(tag), int(self._long.unpack_from(data, position + 4)[0])
+            return tag, _implicit_vr(tag), int(encoding.long.unpack_from(data, position + 4)[0])
         vr = bytes(data[position + 4 : position + 6])
         if not (vr.isalpha() and vr.isupper()) and vr not in _BLANK_VRS:
             self._broken("an element has no value representation")
         if vr not in _LONG_VRS:
             self.position = position + 8
-            return tag, vr, int(self._short.unpack_from(data, position + 6)[0])
+            return tag, vr, int(encoding.short.unpack_from(data, position + 6)[0])
         if position + 12 > len(data):
             self._broken("it ends inside an element's header")
         self.position = position + 12
-        return tag, vr, int(self._long.unpack_from(data, position + 8)[0])
+        return tag, vr, int(encoding.long.unpack_from(data, position + 8)[0])
 
     def _is_padding(self) -> bool:
         """Skip zero bytes after the last element: some modalities pad the object to an even or block length."""

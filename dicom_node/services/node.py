@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import LedgerError
+from dicom_node.core.errors import LedgerError, StateFolderBusy
 from dicom_node.core.study import Quiet, Received
 from dicom_node.dimse.scp import ScpSettings, StorageScp
 from dicom_node.intake.accept import Intake, IntakeSettings
@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         folders.create()
         _take_lock(folders)
         ledger = open_ledger(folders.ledger)
+    except StateFolderBusy as error:
+        log.error("state_folder.busy", reason=str(error))  # noqa: TRY400 - said in one line
+        return process.EXIT_FAILED
     except (LedgerError, OSError) as error:
         log.error("ledger.unusable", reason=str(error), state_dir=str(folders.root))  # noqa: TRY400 - said in one line
         return process.EXIT_LEDGER
@@ -62,7 +65,7 @@ def _take_lock(folders: StateFolders) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 message = f"another node is running on {folders.root}; stop it, or give this one its own state_dir"
-                raise LedgerError(message) from None
+                raise StateFolderBusy(message) from None
             time.sleep(0.1)
         else:
             return

@@ -33,9 +33,6 @@ EXPECTED = (
     (r"(MR_truncated|rtplan_truncated|no_meta)\.dcm", NOT_UNDERSTOOD),
     (r"(GH179B|GH364|GH626)\.dcm", NOT_UNDERSTOOD),
     (r"test_files_SC_rgb_jpeg\.dcm", NOT_UNDERSTOOD),  # implicit VR under a transfer syntax that is explicit
-    # A limit of ours: UN of undefined length is implicit little endian even in big endian (PS3.5 6.2.2), which the
-    # scan reads in the outer byte order.
-    (r"GH177_D_CLUNIE_CT1_IVRLE_BigEndian_undefined_length\.dcm", NOT_UNDERSTOOD),
     # A SOP Instance UID with letters in it: nothing that may become a key or be referenced from a report.
     (r"bad_sequence\.dcm", NOT_UNDERSTOOD),
     # No Study Instance UID: it belongs to no study, so nothing can be listed or reported for it.
