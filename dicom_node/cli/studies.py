@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +35,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_list(studies: list[dict[str, Any]]) -> None:
-    rows = [
-        (s["study_instance_uid"], when(s["last_received_at"]), s["instances"], s["state"], s["version"], answer(s))
-        for s in studies
-    ]
-    print_table("Studies, newest first", ("study", "last received", "instances", "state", "version", "result"), rows)
+    """Print two lines a study: a UID alone fills most of a terminal's width."""
+    if not studies:
+        print("nothing was received yet")
+    for study in studies:
+        version = f"version {study['version']}" if study["version"] else "no result"
+        print(f"{when(study['last_received_at'])}  {answer(study)}")
+        print(f"    {study['study_instance_uid']}  ({_counted(study['instances'])}, {study['state']}, {version})")
+
+
+def _counted(instances: int) -> str:
+    return "1 instance" if instances == 1 else f"{instances} instances"
+
+
+def _finding(instance: dict[str, Any]) -> str:
+    """Return what was found in a view, or why an instance is none."""
+    if not instance["finding"]:
+        return str(instance["reason_text"] or "not analysed yet")
+    finding = json.loads(instance["finding"])
+    reason = finding["reason"]["text"] if finding["reason"] else None
+    return answer({"outcome": finding["outcome"], "probability": finding["probability"], "reason_text": reason})
 
 
 def _print_study(found: dict[str, Any]) -> None:
     print(f"study {found['study_instance_uid']}: {found['state']}")
     print_table(
         "Instances",
-        ("SOP instance", "modality", "received", "role", "reason"),
+        ("SOP instance", "modality", "received", "role", "finding or reason"),
         [
-            (i["sop_instance_uid"], i["modality"], when(i["received_at"]), i["role"], i["reason_text"])
+            (i["sop_instance_uid"], i["modality"], when(i["received_at"]), i["role"], _finding(i))
             for i in found["instances"]
         ],
     )

@@ -1,0 +1,103 @@
+"""The commands: an admin's questions answered, mistakes told in one line, exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dicom_node.cli.main import COMMANDS, main
+from dicom_node.core.study import Quiet, Role
+from dicom_node.ledger import history, instances, jobs, results, studies
+from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.spool import StateFolders
+from tests.unit.ledger.arrivals import an_arrival
+
+FINDING = '{"outcome": "inconclusive", "probability": 0.25, "reason": {"code": "x", "text": "between"}}'
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Return the configuration of a node that has answered one study and refused one instance."""
+    folders = StateFolders(tmp_path / "state")
+    folders.create()
+    ledger = open_ledger(folders.ledger)
+    with ledger.transaction() as connection:
+        instances.record(connection, an_arrival("1.2.3.1"), Quiet(0, 0), "bundle", 100.0)
+        instances.record(connection, an_arrival("1.2.3.2", role=Role.KEPT), Quiet(0, 0), "bundle", 100.0)
+        studies.close_due(connection, "bundle", 101.0)
+        lease = jobs.lease(connection, 101.0, 60.0)
+        jobs.complete(connection, lease)
+        analysed = results.Analysed(lease.instance_id, "bundle", FINDING, None, None)
+        results.save_analysis(connection, analysed, 101.0)
+        studies.promote_waiting(connection, 101.0)
+        lease = jobs.lease(connection, 101.0, 60.0)
+        jobs.complete(connection, lease)
+        found = results.Published("inconclusive", 0.25, "x", "between", "bundle", "results/1", "0", ())
+        results.publish(connection, lease.version_id, found, ("pacs",), 102.0)
+        history.note(connection, 103.0, "instance.refused", sop_instance="1.2.9", detail="0xA900: other UID")
+    ledger.close()
+    file = tmp_path / "node.toml"
+    file.write_text("[node]\nstate_dir = 'state'\n")
+    return str(file)
+
+
+def test_the_studies_are_listed_with_their_answers(config, capsys):
+    assert main(["studies", "--config", config]) == 0
+    said = capsys.readouterr().out
+    assert "inconclusive (25%): between" in said
+    assert "1.2.3  (2 instances, closed, version 1)" in said
+
+
+def test_one_study_is_told_in_full(config, capsys):
+    assert main(["studies", "1.2.3", "--config", config]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for expected in ("1.2.3.1", "not analysed: modality MR", "published", "ready", "result.published"):
+        assert expected in said
+    assert main(["studies", "1.2.3", "--config", config, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [item["role"] for item in found["instances"]] == ["view", "kept"]
+    assert found["versions"][0]["views"] == ["1.2.3.1"]
+
+
+def test_an_unknown_study_is_said_to_be_unknown(config, capsys):
+    assert main(["studies", "9.9", "--config", config]) == 1
+    assert "nothing was ever received" in capsys.readouterr().err
+
+
+def test_instances_and_refusals_are_listed(config, capsys):
+    assert main(["instances", "--config", config, "--json"]) == 0
+    assert [row["role"] for row in json.loads(capsys.readouterr().out)] == ["view", "kept"]
+    assert main(["instances", "--refused", "--config", config]) == 0
+    assert "0xA900" in capsys.readouterr().out
+
+
+def test_retry_says_that_the_node_is_not_running(config, capsys):
+    assert main(["retry", "--config", config]) == 1
+    assert "dicom-node serve" in capsys.readouterr().err
+
+
+def test_a_missing_bundle_is_one_line(config, capsys):
+    assert main(["bundle", "--config", config]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "SHA256SUMS" in error
+
+
+def test_check_tells_good_from_bad(config, capsys, tmp_path):
+    assert main(["check", "--config", config]) == 0
+    assert "sends nowhere" in capsys.readouterr().out
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[node]\nport = 0\n")
+    assert main(["check", "--config", str(bad)]) == 2
+    assert f"{bad}:2: node.port:" in capsys.readouterr().err
+
+
+def test_help_names_every_command_and_loads_none():
+    program = "import sys; from dicom_node.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    program += "print([m for m in ('sqlalchemy', 'pydicom', 'numpy', 'rich', 'torch') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert all(name in result.stdout for name in COMMANDS)
