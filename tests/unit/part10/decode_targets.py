@@ -23,7 +23,7 @@ def misbehave(path: Path) -> Radiograph:
         while True:
             pass
     if order == "grow":
-        return Radiograph(np.concatenate([np.ones((1 << 14, 1 << 14), dtype=np.uint16) for _ in range(8)]))
+        return Radiograph(np.empty((1 << 15, 1 << 16), dtype=np.uint16))  # 4 GiB, never touched: refused at once
     if order == "print":
         sys.stdout.write("noise")
         sys.stdout.flush()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from pydicom.sequence import Sequence
 
 from dicom_node.core.errors import NotAnalysable
 from dicom_node.core.findings import ReasonCode
+from dicom_node.part10 import decode as module
 from dicom_node.part10.decode import decode
 
 if TYPE_CHECKING:
@@ -43,7 +43,13 @@ def test_every_uncompressed_syntax_gives_the_same_greys(write_image: WriteImage,
     [
         ("1.2.840.10008.1.2.4.80", lambda: imagecodecs.jpegls_encode(CODES)),
         ("1.2.840.10008.1.2.4.90", lambda: imagecodecs.jpeg2k_encode(CODES, codecformat="j2k", reversible=True)),
-        ("1.2.840.10008.1.2.4.201", lambda: imagecodecs.htj2k_encode(CODES, reversible=True)),
+        pytest.param(
+            "1.2.840.10008.1.2.4.201",
+            lambda: imagecodecs.htj2k_encode(CODES, reversible=True),
+            marks=pytest.mark.skipif(
+                not hasattr(imagecodecs, "htj2k_encode"), reason="imagecodecs for Python 3.10 cannot write HTJ2K"
+            ),
+        ),
         ("1.2.840.10008.1.2.4.57", lambda: imagecodecs.jpeg8_encode(CODES, lossless=True, bitspersample=12)),
         ("1.2.840.10008.1.2.4.70", lambda: imagecodecs.ljpeg_encode(CODES, bitspersample=12)),
     ],
@@ -160,8 +166,8 @@ def test_case_c27_a_data_set_that_cannot_be_right_is_refused(
 
 
 @pytest.mark.parametrize("shape", [(64, 65), (4096, 64), (64, 64, 3)])
-def test_case_c28_a_codestream_that_contradicts_the_data_set_is_refused_at_once(
-    write_image: WriteImage, shape: tuple[int, ...]
+def test_case_c28_a_codestream_that_contradicts_the_data_set_is_refused_before_it_is_decoded(
+    write_image: WriteImage, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planes = np.zeros(shape, dtype=np.uint16 if len(shape) == 2 else np.uint8)
     paths = [
@@ -169,10 +175,11 @@ def test_case_c28_a_codestream_that_contradicts_the_data_set_is_refused_at_once(
         write_image(syntax="1.2.840.10008.1.2.4.90", frame=imagecodecs.jpeg2k_encode(planes, codecformat="j2k")),
         write_image(syntax="1.2.840.10008.1.2.4.50", frame=imagecodecs.jpeg8_encode(planes.astype(np.uint8))),
     ]
-    for path in paths:
-        began = time.perf_counter()
-        assert refusal(path) is ReasonCode.UNDECODABLE
-        assert time.perf_counter() - began < 0.05
+    called: list[object] = []
+    for family in tuple(module._CODECS):
+        monkeypatch.setitem(module._CODECS, family, called.append)
+    assert [refusal(path) for path in paths] == [ReasonCode.UNDECODABLE] * 3
+    assert called == []
 
 
 def test_case_c28_a_codestream_of_another_family_is_refused(write_image: WriteImage) -> None:

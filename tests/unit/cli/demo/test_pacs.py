@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from io import BytesIO
 from pathlib import Path
 
@@ -87,8 +86,6 @@ def test_a_process_that_ignores_sigterm_is_ended_all_the_same() -> None:
     process = subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    began = time.monotonic()
     end(process, patience_s=0.2)
     process.stdout.close()
     assert process.poll() is not None
-    assert time.monotonic() - began < 10
