@@ -70,7 +70,7 @@ class AnalysisSettings(_Section):
     """The model and the process that runs it."""
 
     bundle: Path = Path("engines/compact-fracatlas")
-    """Folder of the model bundle; a relative path is taken from the configuration file's folder, then its parent."""
+    """Folder of the model bundle; a relative path is looked for beside the file, above it, and in the installation."""
     bundle_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """If set, only the bundle with this digest (printed by `dicom-node bundle`) is used."""
     threads: int = Field(default=0, ge=0, le=256)
@@ -217,12 +217,20 @@ def _line_of(text: str, location: tuple[Any, ...]) -> int:
 def _resolved(settings: Settings, folder: Path) -> Settings:
     """Return the settings with relative paths made absolute."""
     state = folder / settings.node.state_dir
-    bundle = folder / settings.analysis.bundle
-    if not bundle.exists() and (folder.parent / settings.analysis.bundle).exists():
-        bundle = folder.parent / settings.analysis.bundle
+    bundle = _find_bundle(settings.analysis.bundle, folder)
     return settings.model_copy(
         update={
             "node": settings.node.model_copy(update={"state_dir": state}),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
         }
     )
+
+
+def _find_bundle(bundle: Path, folder: Path) -> Path:
+    """Return the first place where a bundle is, or where it should be: the file's folder, its parent, the installation.
+
+    An installed package carries the default bundle inside itself, a checkout beside itself.
+    """
+    package = Path(__file__).resolve().parent
+    places = [folder / bundle, folder.parent / bundle, package / bundle, package.parent / bundle]
+    return next((place for place in places if place.exists()), places[0])

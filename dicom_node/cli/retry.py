@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services.messages import Channel, Revive, Revived
+from dicom_node.services.messages import Revive, Revived, connect
 
 if TYPE_CHECKING:
     import argparse
@@ -22,13 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the running node to send again; 1 where it is not running."""
     folders = StateFolders(configuration.load(arguments.config).node.state_dir)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.connect(str(folders.socket))
+        channel = connect(folders.socket)
     except OSError:
         sys.stderr.write("the node does not answer: start it with `dicom-node serve` and ask again\n")
         return 1
-    channel = Channel(sock)
     channel.send(Revive(arguments.study))
     answer = channel.receive(30.0)
     channel.close()

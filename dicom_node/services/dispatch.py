@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from dicom_node.services.messages import (
     Revive,
     Revived,
     ViewToCompose,
+    listen,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_ACCEPT_S = 1.0
 _LONG_POLL_S = 5.0
 _GRACE_S = 10.0  # the worker ends itself at the time-out; this is for its goodbye
 _RETRY = Backoff(first_s=1.0, longest_s=300.0, give_up_s=7 * 86400.0)
@@ -75,16 +76,8 @@ class Dispatcher:
         self._clock = clock
         self._dice = dice
         self._threads = threads
-        self._listener = self._listen()
-
-    def _listen(self) -> socket.socket:
-        self._folders.socket.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self._folders.socket))
-        self._folders.socket.chmod(0o600)
-        listener.listen(8)
-        listener.settimeout(1.0)
-        return listener
+        self._listener = listen(folders.socket)
+        self._listener.settimeout(_ACCEPT_S)
 
     def run(self) -> None:
         """Accept workers until the node stops."""

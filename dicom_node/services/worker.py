@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import shutil
-import socket
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import structlog
 from dicom_node.core.errors import DicomNodeError
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
-from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next
+from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
 from dicom_node.services.model import Model, load_model
 from dicom_node.services.workbench import Workbench
 
@@ -65,14 +64,11 @@ class Worker:
             bench.close()
 
     def _connect(self) -> Channel | None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.connect(str(self._folders.socket))
+            return connect(self._folders.socket)
         except OSError:  # the node is not up yet, or just restarting
-            sock.close()
             self._stopping.wait(_RECONNECT_S)
             return None
-        return Channel(sock)
 
     def _serve(self, channel: Channel, bench: Workbench, model: Model) -> None:
         try:

@@ -71,3 +71,14 @@ def test_a_missing_file_and_bad_toml_are_said(tmp_path):
 def test_relative_paths_belong_to_the_files_folder(tmp_path):
     (tmp_path / "c.toml").write_text("[node]\nstate_dir = 'state'\n")
     assert settings.load(tmp_path / "c.toml").node.state_dir == tmp_path / "state"
+
+
+def test_the_default_bundle_is_found_wherever_the_file_lies(tmp_path):
+    (tmp_path / "c.toml").write_text("")
+    assert (settings.load(tmp_path / "c.toml").analysis.bundle / "SHA256SUMS").is_file()
+
+
+def test_a_bundle_beside_the_file_comes_first(tmp_path):
+    (tmp_path / "engines" / "compact-fracatlas").mkdir(parents=True)
+    (tmp_path / "c.toml").write_text("")
+    assert settings.load(tmp_path / "c.toml").analysis.bundle == tmp_path / "engines" / "compact-fracatlas"

@@ -24,6 +24,8 @@ from dicom_node.services.messages import (
     Revive,
     Revived,
     ViewToCompose,
+    connect,
+    listen,
 )
 
 MODEL = ModelIdentity("m", "1", "us", "ab" * 32, demonstration=True, runtime="ONNX", parameters=(("p_low", "0.1"),))
@@ -84,3 +86,18 @@ def test_a_closed_connection_a_silent_one_and_nonsense_are_told_apart(ends):
     raw.close()
     with pytest.raises(EOFError):
         receiver.receive(1.0)
+
+
+def test_a_socket_may_lie_deeper_than_a_socket_address_is_long(tmp_path):
+    folder = tmp_path / ("deep" * 20) / ("deeper" * 20)
+    folder.mkdir(parents=True)
+    listener = listen(folder / "worker.sock")
+    channel = connect(folder / "worker.sock")
+    accepted, _ = listener.accept()
+    channel.send(Next())
+    assert Channel(accepted).receive(1.0) == Next()
+    assert (folder / "worker.sock").stat().st_mode & 0o077 == 0
+    for end in (channel, accepted, listener):
+        end.close()
+    with pytest.raises(OSError, match="refused"):
+        connect(folder / "worker.sock")
