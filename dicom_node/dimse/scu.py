@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pynetdicom import AE, _config
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
@@ -89,7 +91,11 @@ def _association(peer: Peer, calling_ae: str, contexts: Sequence[tuple[str, str]
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout_s
     for sop_class_uid, transfer_syntax_uid in contexts:
         ae.add_requested_context(sop_class_uid, transfer_syntax_uid)
-    association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title)
+    try:
+        association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title)
+    except BaseException:
+        _end_threads(ae)
+        raise
     if not association.is_established:
         rejected = association.is_rejected
         message = (
@@ -105,6 +111,13 @@ def _association(peer: Peer, calling_ae: str, contexts: Sequence[tuple[str, str]
         association.abort()
         raise
     association.release()
+
+
+def _end_threads(ae: AE) -> None:
+    """End what an interrupted request has begun: its thread is no daemon and would keep the process alive for ever."""
+    for thread in threading.enumerate():
+        if isinstance(thread, DULServiceProvider) and thread.assoc.ae is ae:
+            thread.kill_dul()
 
 
 def _bound_writes(association: Association, timeout_s: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -192,4 +191,4 @@ def _scp_settings(settings: Settings) -> ScpSettings:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.end(main())

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from dicom_node import settings as configuration
 from dicom_node.core.errors import SettingsError
@@ -53,3 +53,10 @@ def on_stop_signal(action: Callable[[], None]) -> None:
     """Call action, in the main thread, on SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: action())
+
+
+def end(status: int) -> NoReturn:
+    """End this process now, whatever threads are left: a peer that stalls must not keep a stopped node alive."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 
@@ -113,3 +114,21 @@ def test_c42_a_peer_that_accepts_and_stays_silent_is_given_up_in_time(tmp_path):
         threading.Thread(target=lambda: held.append(listener.accept()), daemon=True).start()
         with pytest.raises(DestinationUnavailable):
             send(Peer("PACS", "127.0.0.1", listener.getsockname()[1], timeout_s=1.0), "NODE", [an_object(tmp_path)])
+
+
+def test_an_interrupted_request_leaves_no_thread_behind():
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            echo(Peer("PACS", "127.0.0.1", listener.getsockname()[1], timeout_s=30.0), "NODE")
+    signal.signal(signal.SIGALRM, previous)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10.0)
+        assert not thread.is_alive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,8 @@ def test_retry_says_that_the_node_is_not_running(config, capsys):
 
 
 def test_a_missing_bundle_is_one_line(config, capsys):
+    with Path(config).open("a") as file:
+        file.write("[analysis]\nbundle = 'engines/nowhere'\n")
     assert main(["bundle", "--config", config]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
