@@ -19,6 +19,7 @@ from dicom_node.report.sources import image_size, label_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_node.core.radiograph import EvidenceMap
     from dicom_node.report.drawing import Colour
     from dicom_node.report.request import ReportRequest, SourceView
 
@@ -117,7 +118,9 @@ def _result(column: Column, request: ReportRequest, numbered: tuple[SourceView, 
 def _explanation(column: Column, view: SourceView, unit: float) -> None:
     small = round(15 * unit)
     height = round(16 * unit)
-    if view.shown_map is not None:
+    if view.shown_map is not None and not _has_heat(view.shown_map):
+        column.paragraph("Nothing is coloured: no place in this image stands out.", small, MUTED, lines=2)
+    elif view.shown_map is not None:
         sheet = column.sheet
         sheet.paste(colour_bar(height, column.width), column.x, column.y)
         column.gap(height + 5 * unit)
@@ -131,6 +134,10 @@ def _explanation(column: Column, view: SourceView, unit: float) -> None:
         column.paragraph(f"{text} Relative to this image, not a probability. {grid}", small, MUTED, lines=6)
     if shown_regions(view.finding):
         column.paragraph("White line: region outlined by the algorithm.", small, MUTED, lines=2)
+
+
+def _has_heat(shown: EvidenceMap) -> bool:
+    return bool(share_of_maximum(shown, *shown.values.shape).any())
 
 
 def _provenance(column: Column, request: ReportRequest, unit: float) -> None:
