@@ -214,7 +214,7 @@ def publish(
             )
         )
     _queue_deliveries(connection, version_id, destinations, now)
-    uid, number = name_of(connection, version_id)
+    uid, number = _name(connection, version_id)
     detail = f"version {number}: {published.outcome}" + (f", {published.reason_text}" if published.reason_text else "")
     history.note(connection, now, "result.published", study=uid, detail=detail)
     return True
@@ -223,11 +223,11 @@ def publish(
 def fail_version(connection: Connection, version_id: int, error: str, now: float) -> None:
     """Note that a version could not be composed; it stays visible until it is replayed."""
     connection.execute(update(version).where(version.c.id == version_id).values(state="failed", reason_text=error))
-    uid, number = name_of(connection, version_id)
+    uid, number = _name(connection, version_id)
     history.note(connection, now, "result.failed", study=uid, detail=f"version {number}: {error}")
 
 
-def name_of(connection: Connection, version_id: int) -> tuple[str, int]:
+def _name(connection: Connection, version_id: int) -> tuple[str, int]:
     """Return a version's Study Instance UID and number."""
     row = connection.execute(
         select(study.c.study_instance_uid, version.c.number)

@@ -125,6 +125,10 @@ class Dispatcher:
             channel.send(Idle())
             return
         job = self._job(lease)
+        with structlog.contextvars.bound_contextvars(**_uids(job)):
+            self._do(channel, lease, job)
+
+    def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob) -> None:
         try:
             channel.send(job)
             answer = channel.receive(self._settings.timeout_s + _GRACE_S)
@@ -208,7 +212,6 @@ class Dispatcher:
         finding = answer.finding
         log.info(
             "image.analysed",
-            sop_instance=finding.sop_instance_uid,
             outcome=finding.outcome.value,
             reason=finding.reason.text if finding.reason else None,
             engine_ms=answer.engine_ms,
@@ -234,9 +237,8 @@ class Dispatcher:
             done = jobs.complete(connection, lease) and results.publish(
                 connection, version_id, published, self._settings.destinations, self._clock()
             )
-            study, number = results.name_of(connection, version_id)
         event = "result.published" if done else "result.dropped"
-        log.info(event, study=study, version=number, outcome=published.outcome, reason=published.reason_text)
+        log.info(event, outcome=published.outcome, reason=published.reason_text)
 
     def _publish(self, folder: str, kept: str, digest: str) -> bool:
         source = self._folders.root / folder
@@ -274,6 +276,13 @@ class Dispatcher:
             text = FINDING.dump_json(finding).decode()
             answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None)
             results.save_analysis(connection, answer, now)
+
+
+def _uids(job: AnalyseJob | ComposeJob) -> dict[str, object]:
+    """Return what every event about a job says of it."""
+    if isinstance(job, AnalyseJob):
+        return {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
+    return {"study": job.study_instance_uid, "version": job.version}
 
 
 def _fields(item: object) -> dict[str, str]:

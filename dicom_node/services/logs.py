@@ -28,6 +28,7 @@ def configure(settings: LogSettings, program: str) -> None:
     renderer: Any = structlog.dev.ConsoleRenderer(sort_keys=False) if readable else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             _Named(program),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -106,7 +106,7 @@ class Worker:
             return Failed(str(error))
         except Exception as error:
             # Outermost frame of a job: its failure is the node's to judge, the worker goes on.
-            log.exception("job.failed")
+            log.exception("job.failed", study=getattr(job, "study_instance_uid", None))
             return Failed(f"{type(error).__name__} in the worker; see its log")
         finally:
             faulthandler.cancel_dump_traceback_later()
