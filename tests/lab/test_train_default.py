@@ -20,6 +20,7 @@ from safetensors.numpy import load_file  # noqa: E402 - after the skip
 from dicom_node.inference.preprocess import LCN_LETTERBOX_512, prepare  # noqa: E402 - after the skip
 from dicom_node.lab import command, experiment, head  # noqa: E402 - after the skip
 from dicom_node.lab.cache import read_grey  # noqa: E402 - after the skip
+from dicom_node.lab.commands import train_default  # noqa: E402 - after the skip
 from dicom_node.lab.sampling import cell_targets  # noqa: E402 - after the skip
 
 if sys.version_info >= (3, 11):
@@ -107,7 +108,7 @@ def test_report_conserves_the_images(bundle: Path) -> None:
 
 
 def test_finished_stages_are_not_trained_again(bundle: Path, tiny_data: Path) -> None:
-    plan = command.plan_of(_arguments(tiny_data, bundle, bundle.parent.parent / "runs"))
+    plan = train_default.plan_of(_arguments(tiny_data, bundle, bundle.parent.parent / "runs").lab_arguments)
     before = {path: path.stat().st_mtime_ns for path in plan.run_folder.glob("*.pt")}
     assert len(before) == 3
     experiment.train_all(plan, experiment.gather(plan))

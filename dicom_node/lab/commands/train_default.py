@@ -1,0 +1,99 @@
+"""`dicom-node lab train-default`: train the default model and write its bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dicom_node.lab.experiment import Plan
+    from dicom_node.lab.train import Recipe
+
+SUMMARY: Final = "train the compact model from scratch and write its bundle"
+_DETAILS: Final = """\
+goes in:   --data, a folder of the FracAtlas layout: dataset.csv, fractures.json and images/
+comes out: --out, a complete model bundle with its card, and the working files in --runs
+after Ctrl-C the same command goes on with the models that are not finished
+
+example:   dicom-node lab train-default --data fracatlas --out engines/compact-fracatlas --minutes 30
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = _DETAILS
+    parser.add_argument("--data", type=Path, required=True, help="folder with dataset.csv, fractures.json and images/")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; replaced as a whole at the end")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="wall time of training, all folds and the final model together"
+    )
+    parser.add_argument("--steps", type=int, default=0, help="steps of each model, in place of --minutes; repeatable")
+    parser.add_argument("--folds", type=int, default=3, help="grouped folds for the held-out figures (default 3)")
+    parser.add_argument("--jobs", type=int, default=2, help="models trained side by side (default 2)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of splits, weights and sampling (default 1)")
+    parser.add_argument("--bfloat16", action="store_true", help="train in bfloat16, faster where the CPU has it")
+    parser.add_argument("--runs", type=Path, default=Path("runs/lab"), help="working files, never committed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train every fold and the final model, measure, and write the bundle."""
+    import cv2  # noqa: PLC0415 - loaded only where something is trained: `--help` stays quick
+    import torch  # noqa: PLC0415
+
+    from dicom_node.lab import bundle_writer, evaluate, experiment  # noqa: PLC0415
+    from dicom_node.lab.progress import say  # noqa: PLC0415
+
+    torch.set_num_threads(args.threads * args.jobs)
+    cv2.setNumThreads(1)
+    plan = plan_of(args)
+    material = experiment.gather(plan)
+    experiment.train_all(plan, material)
+    held_out = experiment.hold_out(plan, material)
+    evaluation = evaluate.evaluate(material, held_out, args.seed)
+    say(f"held out: AUC {evaluation.auc:.3f}, shortcuts alone {evaluation.shortcut_auc:.3f}")
+    model = experiment.final_model(plan, material)
+    steps, minutes = experiment.spent(plan, material)
+    made = bundle_writer.Run(command_line(args), args.seed, args.folds, steps, minutes)
+    contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
+    parity = bundle_writer.write(contents, args.out)
+    report = {"evaluation": asdict(evaluation), "parity": asdict(parity), "counts": asdict(material.counts)}
+    (plan.run_folder / "report.json").write_text(json.dumps(report, indent=1, default=str), encoding="utf-8")
+    say(f"bundle: {args.out}, {parity.images} images of parity")
+    return 0
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Return the plan that the arguments describe."""
+    from dicom_node.lab.experiment import Plan  # noqa: PLC0415 - as above
+    from dicom_node.lab.head import Regularisation  # noqa: PLC0415
+
+    name = f"{args.out.resolve().name}-seed{args.seed}-{_budget(args, '-')}-folds-{args.folds}"
+    return Plan(
+        args.data, args.runs / name, args.folds, args.seed, _recipe(args), Regularisation(), args.jobs, args.threads
+    )
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    from dicom_node.lab.train import Recipe  # noqa: PLC0415 - as above
+
+    rounds = math.ceil((args.folds + 1) / args.jobs)
+    return Recipe(seconds=args.minutes * 60.0 / rounds, steps=args.steps, bfloat16=args.bfloat16)
+
+
+def _budget(args: argparse.Namespace, between: str) -> str:
+    return f"steps{between}{args.steps}" if args.steps else f"minutes{between}{args.minutes:g}"
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """Return the command that was given, with every option that matters; the data's folder by its name only."""
+    precision = " --bfloat16" if args.bfloat16 else ""
+    return (
+        f"dicom-node lab train-default --data {args.data.resolve().name} --out engines/{args.out.resolve().name} "
+        f"--{_budget(args, ' ')} --folds {args.folds} --jobs {args.jobs} "
+        f"--threads {args.threads} --seed {args.seed}{precision}"
+    )
