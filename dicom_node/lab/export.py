@@ -64,11 +64,23 @@ def write_onnx(model: Model, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    _forget_origin(path)
     size = path.stat().st_size
     if size > _LARGEST:
         message = f"the ONNX file has {size / _MIB:.1f} MiB, more than the {_LARGEST // _MIB} MiB that are allowed"
         raise ExportError(message)
     onnx.checker.check_model(str(path), full_check=True)
+
+
+def _forget_origin(path: Path) -> None:
+    """Remove what the exporter notes of this machine: each node carries the stack trace, with paths, that made it."""
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.save(model, str(path))
 
 
 def check_parity(model: Model, path: Path, cache: Cache, rows: NDArray[np.int64]) -> Parity:

@@ -63,6 +63,12 @@ def test_bundle_holds_the_contracted_files_and_nothing_beside_it(bundle: Path) -
         assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest
 
 
+def test_the_onnx_file_says_nothing_of_the_machine_that_made_it(bundle: Path) -> None:
+    content = (bundle / "embedder.onnx").read_bytes()
+    assert b"stack_trace" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
 def test_manifest_states_data_command_and_bound(manifest: dict[str, Any]) -> None:
     assert manifest["schema"] == 1
     assert manifest["demonstration"] is True
