@@ -6,7 +6,8 @@ import argparse
 import hashlib
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _arguments(tiny_data: Path, out: Path, runs: Path) -> argparse.Namespace:
