@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
-from dicom_node.core.errors import SettingsError
 
 if TYPE_CHECKING:
     import argparse
@@ -17,12 +15,8 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the settings mean; 2 and one line a problem where they cannot be used."""
-    try:
-        settings = configuration.load(arguments.config)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    """Print what the settings mean."""
+    settings = configuration.load(arguments.config)
     node = settings.node
     print(f"{arguments.config}: good")
     print(f"listens as {node.ae_title} on {node.host}:{node.port}, keeps its state in {node.state_dir}")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dicom_node import __version__
-from dicom_node.core.errors import DicomNodeError
+from dicom_node.core.errors import DicomNodeError, SettingsError
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 DEFAULT_CONFIG = Path("/etc/dicom-node/dicom-node.toml")
@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_USAGE
     try:
         return int(parsed.run(parsed))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_USAGE
     except DicomNodeError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED

@@ -8,8 +8,6 @@ from dicom_node.core.identifiers import derived_uid
 
 NODE_MANUFACTURER = "dicom-node project"
 """Manufacturer (0008,0070) of everything this node writes; with our UID root it tells our own results."""
-NODE_MODEL_NAME = "dicom-node"
-"""Manufacturer's Model Name (0008,1090) of everything this node writes."""
 
 
 @dataclass(frozen=True, slots=True)

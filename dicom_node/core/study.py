@@ -41,7 +41,6 @@ class Role(str, Enum):
     VIEW = "view"  # a radiograph: analysed, part of the study's result
     KEPT = "kept"  # kept and listed with its reason, never analysed
     OWN_RESULT = "own-result"  # one of our own results that came back
-    QUARANTINED = "quarantined"  # kept, but its data set cannot be trusted
 
 
 @dataclass(frozen=True, slots=True)

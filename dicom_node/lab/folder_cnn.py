@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from dicom_node.lab.selective import ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-OUTPUTS: Final = 2
-"""Logits of "not fractured" and "fractured"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,6 @@ ENTROPY_MAXES: Final = (2.2, 2.6, 3.0, 3.4, 3.8)
 AREA_MAXES: Final[tuple[float | None, ...]] = (None, 0.30, 0.25, 0.20, 0.15)
 ALPHAS: Final = (0.3, 0.4, 0.5, 0.6, 0.7)
 """The published grid: five values of each, 625 cells."""
-FIRST: Final = 500
-"""The published grid looks at the first 500 validation images."""
 
 
 @dataclass(frozen=True, slots=True)

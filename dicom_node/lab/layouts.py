@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 TRAIN: Final = "train"
 VAL: Final = "val"
-LAYOUTS: Final = ("auto", "mura", "folder", "csv", "fracatlas")
 _FRACTURED: Final = "fractured"
 _NOT_FRACTURED: Final = "not fractured"
 _SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png"})

@@ -77,10 +77,6 @@ class CompactEmbedder(nn.Module):  # type: ignore[misc] # torch is read as Any
         share = torch.sigmoid(logit)
         return torch.cat([trunk, logit, share, share * share, nn.functional.softplus(logit + 3.0)], dim=1)
 
-    def cell_logits(self, x: Tensor) -> Tensor:
-        """Return the dense box head's logits [B, H/16, W/16]."""
-        return self.localiser(self.trunk(x))[:, 0]
-
 
 class ChannelsLast(nn.Module):  # type: ignore[misc] # torch is read as Any
     """The embedder as a bundle carries it: output [B, rows, columns, channels]."""

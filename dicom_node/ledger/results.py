@@ -47,6 +47,7 @@ class ImageToAnalyse:
 class AnalysedView:
     """One view of a version's manifest with its answer."""
 
+    sop_class_uid: str
     sop_instance_uid: str
     spool_key: SpoolKey
     finding: str
@@ -139,7 +140,13 @@ def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> V
         .one()
     )
     views = connection.execute(
-        select(instance.c.sop_instance_uid, instance.c.spool_key, analysis.c.finding, analysis.c.folder)
+        select(
+            instance.c.sop_class_uid,
+            instance.c.sop_instance_uid,
+            instance.c.spool_key,
+            analysis.c.finding,
+            analysis.c.folder,
+        )
         .join(version_instance, version_instance.c.instance_id == instance.c.id)
         .join(analysis, (analysis.c.instance_id == instance.c.id) & (analysis.c.bundle_sha256 == bundle_sha256))
         .where(version_instance.c.version_id == version_id)
@@ -150,7 +157,9 @@ def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> V
         study_instance_uid=row["study_instance_uid"],
         number=row["number"],
         closed_at=row["closed_at"],
-        views=tuple(AnalysedView(v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views),
+        views=tuple(
+            AnalysedView(v.sop_class_uid, v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views
+        ),
         predecessor=_report_of(connection, row["predecessor_id"]),
     )
 

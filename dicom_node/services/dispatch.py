@@ -181,7 +181,13 @@ class Dispatcher:
             version=version.number,
             closed_at=version.closed_at,
             views=tuple(
-                ViewToCompose(view.sop_instance_uid, view.spool_key, FINDING.validate_json(view.finding), view.folder)
+                ViewToCompose(
+                    view.sop_class_uid,
+                    view.sop_instance_uid,
+                    view.spool_key,
+                    FINDING.validate_json(view.finding),
+                    view.folder,
+                )
                 for view in version.views
             ),
             predecessor=Reference(replaced.sop_class_uid, replaced.sop_instance_uid, replaced.series_instance_uid)

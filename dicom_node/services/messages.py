@@ -62,6 +62,7 @@ class AnalyseJob:
 class ViewToCompose:
     """One view of a study with its finding and the folder of its maps, if there is one."""
 
+    sop_class_uid: str
     sop_instance_uid: str
     spool_key: str
     finding: ViewFinding

@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from dicom_node.core.radiograph import EvidenceMap
     from dicom_node.services.model import Model
     from dicom_node.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _MIB = 1 << 20
 _SR_CLASSES = {
@@ -108,7 +111,7 @@ class Workbench:
 
     def _source_view(self, view: ViewToCompose, study_instance_uid: str) -> SourceView:
         path = self._folders.instance_path(SpoolKey(view.spool_key))
-        header = _header(path, "", view.sop_instance_uid, study_instance_uid)
+        header = _header(path, view.sop_class_uid, view.sop_instance_uid, study_instance_uid)
         if view.folder is None:
             return SourceView(header, view.finding, None, None)
         display, shown = view_files.load(self._folders.root / view.folder)
@@ -143,11 +146,12 @@ def _header(path: Path, sop_class_uid: str, sop_instance_uid: str, study_instanc
     """Return the data set without pixels.
 
     The scan at reception has bounded its nesting and size. Where pydicom still cannot read it, the UIDs of the ledger
-    stand in: a broken attribute must never stop a result.
+    stand in: a broken attribute must never stop a result, but it is said.
     """
     try:
         return dcmread(path, stop_before_pixels=True)
     except Exception:  # noqa: BLE001 - pydicom raises almost anything on a broken data set
+        log.warning("header.unreadable", study=study_instance_uid, sop_instance=sop_instance_uid)
         header = Dataset()
         header.SOPClassUID, header.SOPInstanceUID = sop_class_uid, sop_instance_uid
         header.StudyInstanceUID = study_instance_uid

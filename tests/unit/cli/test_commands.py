@@ -98,6 +98,14 @@ def test_check_tells_good_from_bad(config, capsys, tmp_path):
     assert f"{bad}:2: node.port:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["serve", "check", "studies", "instances", "retry", "bundle"])
+def test_wrong_settings_end_every_command_with_2_and_the_line(command, capsys, tmp_path):
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[nodes]\n")
+    assert main([command, "--config", str(bad)]) == 2
+    assert capsys.readouterr().err.startswith(f"{bad}:1: nodes: unknown key")
+
+
 def test_help_names_every_command_and_loads_none():
     program = "import sys; from dicom_node.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     program += "print([m for m in ('sqlalchemy', 'pydicom', 'numpy', 'rich', 'torch') if m in sys.modules])"

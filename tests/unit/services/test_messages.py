@@ -58,7 +58,7 @@ def ends():
         Idle(),
         AnalyseJob("1.2", "1.3", "1.4", "CR", "ab/abc", "work/1-1"),
         ComposeJob(
-            "1.4", 2, 100.5, (ViewToCompose("1.2", "ab/abc", VIEW, None),), Reference("1", "2", "3"), "work/2-1"
+            "1.4", 2, 100.5, (ViewToCompose("1.1", "1.2", "ab/abc", VIEW, None),), Reference("1", "2", "3"), "work/2-1"
         ),
         Analysed(VIEW, "cd" * 32, 12.5),
         Composed(STUDY, "cd" * 32, (ComposedObject("sr", "1", "2", "3", "4", "001-sr.dcm"),)),
