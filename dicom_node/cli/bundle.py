@@ -23,6 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{manifest.title}: {manifest.name} {manifest.version}, verified")
     print(f"digest        {bundle.sha256}")
     print(f"gate          {gate.policy.value}: negative below {gate.p_low:.3f}, positive from {gate.p_high:.3f}")
+    for region in gate.regions:
+        told = "too few fractures to certify: inconclusive only" if region.p_low is None else f"{region.p_low:.3f}"
+        print(f"  {region.name:<12}{told}")
     print(f"intended use  {bundle.intended_use.statement}")
     if manifest.demonstration:
         print("A demonstration model: not for clinical use.")

@@ -21,11 +21,24 @@ class Policy(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class RegionGate:
+    """A body region's own lower threshold, for images that state one of its body parts (DICOM code strings).
+
+    p_low is None where too few fractures were at hand to certify one: the region is inconclusive only.
+    """
+
+    name: str
+    body_parts: tuple[str, ...]
+    p_low: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """The thresholds a bundle carries, fitted on one split and proved on another.
 
     p_low, p_high and disagreement_margin are probabilities; entropy_max, area_max and out_of_body_max bound the map's
-    measures (all in [0, 1]); alpha is the activation level, a share of the map's maximum.
+    measures (all in [0, 1]); alpha is the activation level, a share of the map's maximum. regions: the lower thresholds
+    of the body regions that have their own.
     """
 
     policy: Policy
@@ -36,6 +49,18 @@ class Gate:
     area_max: float
     out_of_body_max: float
     disagreement_margin: float
+    regions: tuple[RegionGate, ...] = ()
+
+
+def lower_threshold(gate: Gate, body_part: str) -> float | None:
+    """Return p_low for an image that states this body part ("" for none), or None where its region has none.
+
+    A part of no region, or none at all, may show any of them: the strictest threshold holds.
+    """
+    for region in gate.regions:
+        if body_part in region.body_parts:
+            return region.p_low
+    return min([gate.p_low, *(region.p_low for region in gate.regions if region.p_low is not None)])
 
 
 def is_trusted(measures: MapMeasures, gate: Gate) -> bool:
@@ -54,26 +79,32 @@ def is_plausible(measures: MapMeasures, gate: Gate) -> bool:
     return measures.complete and not measures.on_border and measures.out_of_body <= gate.out_of_body_max
 
 
-def decide_view(probability: float, measures: MapMeasures, gate: Gate) -> tuple[Outcome, Reason | None]:
+def decide_view(
+    probability: float, measures: MapMeasures, gate: Gate, body_part: str = ""
+) -> tuple[Outcome, Reason | None]:
     """Return one view's outcome, and the reason where it is inconclusive.
 
     certified: negative below p_low, positive from p_high where the map is plausible, inconclusive otherwise.
     localisation: the published two-step rule, negative below p_low, else positive where the map is trusted.
+    Either way an image of a region without a certified p_low is inconclusive. body_part: as the image states it.
     """
-    if probability < gate.p_low:
+    p_low = lower_threshold(gate, body_part)
+    if p_low is None:
+        return Outcome.INCONCLUSIVE, _NOT_CERTIFIED
+    if probability < p_low:
         return Outcome.NEGATIVE, None
-    if gate.policy is Policy.LOCALISATION:
-        if is_trusted(measures, gate):
-            return Outcome.POSITIVE, None
-        return Outcome.INCONCLUSIVE, _UNTRUSTED
-    if probability < gate.p_high:
+    if gate.policy is Policy.CERTIFIED and probability < max(p_low, gate.p_high):
         return Outcome.INCONCLUSIVE, _BETWEEN
-    if is_plausible(measures, gate):
+    believed = is_trusted if gate.policy is Policy.LOCALISATION else is_plausible
+    if believed(measures, gate):
         return Outcome.POSITIVE, None
     return Outcome.INCONCLUSIVE, _UNTRUSTED
 
 
 _BETWEEN = Reason(ReasonCode.BETWEEN_THRESHOLDS, "the probability lies between the two thresholds")
+_NOT_CERTIFIED = Reason(
+    ReasonCode.NOT_CERTIFIED, "the model had too few fractures of this body region to certify a threshold for it"
+)
 _UNTRUSTED = Reason(
     ReasonCode.LOCALISATION_UNTRUSTED, "the evidence does not lie on a plausible place, so it may come from an artefact"
 )

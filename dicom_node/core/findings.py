@@ -98,7 +98,8 @@ class Region:
 class ViewFinding:
     """What is said about one image.
 
-    probability and logit are None exactly where the outcome is NOT_ANALYSED: no model, no number.
+    probability and logit are None exactly where the outcome is NOT_ANALYSED: no model, no number. negative_below: the
+    lower threshold that this image was held against, None where its body region has none.
     """
 
     sop_instance_uid: str
@@ -109,6 +110,7 @@ class ViewFinding:
     localisation: Localisation | None
     regions: tuple[Region, ...]
     model: ModelIdentity | None
+    negative_below: float | None = None
 
     def __post_init__(self) -> None:
         if (self.outcome is Outcome.NOT_ANALYSED) != (self.probability is None):

@@ -50,10 +50,10 @@ def exclusion(use: IntendedUse, view: ViewAttributes) -> Reason | None:
     An age that is absent or unreadable excludes nothing: many archives blank it. DERIVED\PRIMARY is how processed CR
     and DX images are labelled, so only SECONDARY (made after the examination: prints, key images, stitched) is out.
     """
-    modality, body_part = _normal(view.modality), _normal(view.body_part)
+    modality, body_part = normal(view.modality), normal(view.body_part)
     if modality not in use.modalities:
         return Reason(ReasonCode.MODALITY, f"{_named('modality', modality)} is outside the model's intended use")
-    if len(view.image_type) > _IMAGE_TYPE_EXAMINATION and _normal(view.image_type[1]) == "SECONDARY":
+    if len(view.image_type) > _IMAGE_TYPE_EXAMINATION and normal(view.image_type[1]) == "SECONDARY":
         return Reason(ReasonCode.IMAGE_KIND, "the image was made after the examination (Image Type SECONDARY)")
     if not body_part and use.body_part_required:
         return Reason(ReasonCode.BODY_PART, "the image states no body part, which the model's intended use demands")
@@ -65,7 +65,8 @@ def exclusion(use: IntendedUse, view: ViewAttributes) -> Reason | None:
     return None
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """Return a code string as it is compared: without outer spaces, in capitals."""
     return text.strip().upper()
 
 

@@ -120,6 +120,9 @@ def identity(bundle: Bundle, runtime: str) -> ModelIdentity:
         ("views disagree beyond", f"{gate.disagreement_margin:g}"),
         ("bundle SHA-256", bundle.sha256),
     ]
+    for region in gate.regions:
+        text = "inconclusive only" if region.p_low is None else f"{region.p_low:g}"
+        parameters.append((f"negative below, {region.name}", text))
     if manifest.gate.bound is not None:
         parameters.append(("bound", manifest.gate.bound.statement))
     return ModelIdentity(

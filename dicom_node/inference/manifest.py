@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dicom_node.core.decision import Gate, Policy
+from dicom_node.core.decision import Gate, Policy, RegionGate
 from dicom_node.core.errors import BundleError
 from dicom_node.core.intended_use import IntendedUse
 
@@ -77,6 +77,15 @@ class BoundTable(_Table):
     statement: str
 
 
+class RegionTable(_Table):
+    """A body region's own p_low with its bound; without p_low it could not be certified and is inconclusive only."""
+
+    name: _Word
+    body_parts: Annotated[list[_Code], Field(min_length=1)]
+    p_low: _Share | None = None
+    bound: BoundTable
+
+
 class GateTable(_Table):
     """The thresholds of `core.decision.Gate`, and which map they measure (by default the localiser's, where one is)."""
 
@@ -90,6 +99,7 @@ class GateTable(_Table):
     disagreement_margin: _Share
     map: MapKind | None = None
     bound: BoundTable | None = None
+    regions: list[RegionTable] = []
 
     @model_validator(mode="after")
     def _in_order(self) -> GateTable:
@@ -98,6 +108,10 @@ class GateTable(_Table):
             raise ValueError(message)
         if self.alpha <= 0.0:
             message = "alpha must be above 0, or every cell is active"
+            raise ValueError(message)
+        parts = [part for region in self.regions for part in region.body_parts]
+        if len(parts) != len(set(parts)):
+            message = "a body part belongs to one region only"
             raise ValueError(message)
         return self
 
@@ -162,6 +176,7 @@ class Manifest(_Table):
             area_max=table.area_max,
             out_of_body_max=table.out_of_body_max,
             disagreement_margin=table.disagreement_margin,
+            regions=tuple(RegionGate(one.name, tuple(one.body_parts), one.p_low) for one in table.regions),
         )
 
     def core_intended_use(self) -> IntendedUse:

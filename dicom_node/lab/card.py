@@ -1,47 +1,48 @@
-"""The model card, written from the measured figures and never by hand."""
+"""The default model's card, written from the manifest and the measured figures beside it, and never by hand."""
 # ruff: noqa: E501 - a line of Markdown is longer here, with its formulas, than on the page
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from dicom_node.lab.runs import jsonable
 
 if TYPE_CHECKING:
     from dicom_node.lab.dataset import Conservation
     from dicom_node.lab.evaluate import Evaluation
     from dicom_node.lab.export import Parity
-    from dicom_node.lab.metrics import Interval, Operating
+
+MEASURED: Final = "metrics.json"
+"""The bundle's file of measured figures; what is not defined is null there."""
+_FEW: Final = 60
+_TARGETS: Final = (
+    ("AUC, grouped", "auc", 0.90, 1),
+    ("Average precision", "average_precision", 0.75, 1),
+    ("Specificity at sensitivity .90", "specificity_at_sensitivity", 0.60, 1),
+    ("Calibration error", "calibration_error", 0.05, -1),
+)
 
 
-def bound_statement(evaluation: Evaluation) -> str:
-    """Return what is certified about p_low, in one sentence."""
-    bound = evaluation.bound
-    if not bound.certified:
-        return (
-            f"Not certified for a miss rate of {bound.target:.0%}: with {bound.positives} fractures and no miss the exact "
-            f"upper bound is {bound.reached:.1%} at {bound.confidence:.0%} confidence."
-        )
-    interval = evaluation.miss_interval
-    return (
-        f"{bound.missed} of {bound.positives} held-out fractures lie below p_low; exact binomial (Clopper-Pearson) upper "
-        f"bound of the miss rate per image {bound.reached:.1%} at {bound.confidence:.0%} confidence, if images were "
-        f"independent. They come from {evaluation.positive_groups} groups; drawing whole groups again gives "
-        f"{interval.low:.1%} to {interval.high:.1%} (95 %)."
-    )
+def measured(evaluation: Evaluation, counts: Conservation, parity: Parity) -> dict[str, Any]:
+    """Return everything that was measured, as the bundle keeps it."""
+    found: dict[str, Any] = jsonable({"card": "default", "counts": counts, "evaluation": evaluation, "parity": parity})
+    return found
 
 
-def text(tables: dict[str, Any], evaluation: Evaluation, counts: Conservation, parity: Parity) -> str:
-    """Return the card in Markdown."""
+def text(tables: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return the card in Markdown, from the manifest's tables and the measured figures."""
+    evaluation = found["evaluation"]
     parts = [
         _head(tables),
         _use(tables),
-        _data(tables, evaluation, counts),
+        _data(tables, evaluation, found["counts"]),
         _figures(evaluation),
-        _thresholds(evaluation),
+        _targets(evaluation),
+        _thresholds(tables, evaluation),
         _policies(evaluation),
-        _localisation(evaluation),
-        _weak(evaluation),
-        _training(tables, parity),
+        _localisation(tables, evaluation),
+        _weak(tables, evaluation),
+        _training(tables, found["parity"]),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -51,8 +52,7 @@ def _head(tables: dict[str, Any]) -> str:
 # {tables["title"]}
 
 `{tables["name"]}` {tables["version"]}. **For demonstration. Research software, not a medical device: do not use it for diagnosis
-or treatment.** It shows that the node works from image to report; its figures are far from those of an approved product.
-Every figure below is written by the training command from what it measured.
+or treatment.** Every figure below is written by the training command from what it measured (`metrics.json` beside this file).
 """
 
 
@@ -61,23 +61,24 @@ def _use(tables: dict[str, Any]) -> str:
     return f"""
 ## Intended use
 
-{use["statement"]}
+{use["statement"]} The node enforces what a DICOM header states; anything else is "not analysed".
 
 - Modalities: {", ".join(use["modalities"])}. Body Part Examined: {", ".join(use["body_parts"])}. An image that states another part is
-  out of scope; one that states none is analysed.
+  out of scope; one that states none is analysed, under the strictest threshold.
 - Age from {use["min_age_years"]} years, applied only where the age is stated. The training data do not state ages.
+- Projections: the data hold frontal, lateral and oblique views; none is excluded.
 """
 
 
-def _data(tables: dict[str, Any], evaluation: Evaluation, counts: Conservation) -> str:
-    excluded = "".join(f"  - `{code}`: {number}\n" for code, number in counts.excluded.items())
+def _data(tables: dict[str, Any], evaluation: dict[str, Any], counts: dict[str, Any]) -> str:
+    excluded = "".join(f"  - `{code}`: {number}\n" for code, number in counts["excluded"].items())
     return f"""
 ## Data
 
 {tables["training"]["data"]}.
 
-- {counts.listed} images listed = {counts.scored} scored + {sum(counts.excluded.values())} excluded + {counts.failed} unreadable.
-{excluded}- Scored: {evaluation.bound.positives} fractured ({evaluation.prevalence:.1%}), {evaluation.groups} groups ({evaluation.positive_groups} with a fracture).
+- {counts["listed"]} images listed = {counts["scored"]} scored + {sum(counts["excluded"].values())} excluded + {counts["failed"]} unreadable.
+{excluded}- Scored: {evaluation["fractured"]} fractured ({evaluation["prevalence"]:.1%}), {evaluation["groups"]} groups ({evaluation["positive_groups"]} with a fracture).
 - There are no patient identifiers: images of one patient are neighbours, so folds and intervals go by group. Near-duplicates are
   learnt from but not scored; truncated, contradictory and border images are neither.
 - Each scored image was scored by a model that saw no image of its group. The shipped model learnt from every trainable image, so
@@ -85,89 +86,149 @@ def _data(tables: dict[str, Any], evaluation: Evaluation, counts: Conservation) 
 """
 
 
-def _figures(evaluation: Evaluation) -> str:
+def _figures(evaluation: dict[str, Any]) -> str:
     regions = "".join(
-        f"| {part.name} | {part.images} | {part.fractured} | {_number(part.auc)} |\n" for part in evaluation.subgroups
+        f"| {one['name']} | {one['images']} | {one['fractured']} | {_number(one['auc'])} |\n"
+        for one in evaluation["subgroups"]
     )
-    folds = ", ".join(_number(value) for value in evaluation.fold_aucs)
+    folds = ", ".join(_number(value) for value in evaluation["fold_aucs"])
     return f"""
-## Figures (out of fold, {len(evaluation.fold_aucs)} grouped folds)
+## Figures (out of fold, {len(evaluation["fold_aucs"])} grouped folds)
 
 | Figure | Value | 95 % interval, by group |
 | --- | --- | --- |
-| AUC, pooled | {evaluation.auc:.3f} | {_interval(evaluation.auc_interval)} |
+| AUC, pooled | {_number(evaluation["auc"])} | {_interval(evaluation["auc_interval"])} |
 | AUC, each fold | {folds} | |
-| AUC without hardware cases | {_number(evaluation.auc_without_hardware)} | |
-| Average precision (chance {evaluation.prevalence:.3f}) | {evaluation.average_precision:.3f} | {_interval(evaluation.average_precision_interval)} |
-| **AUC of shortcuts alone, no anatomy** | {evaluation.shortcut_auc:.3f} | |
-| Brier score (prevalence alone: {evaluation.brier_of_prevalence:.4f}) | {evaluation.brier:.4f} | |
-| Negative log-likelihood | {evaluation.negative_log_likelihood:.4f} | |
-| Calibration error, 10 bins of equal mass | {evaluation.calibration_error:.3f} | |
+| AUC without hardware cases | {_number(evaluation["auc_without_hardware"])} | |
+| AUC on large originals only | {_number(evaluation["auc_on_large_images"])} | |
+| Average precision (chance {evaluation["prevalence"]:.3f}) | {_number(evaluation["average_precision"])} | {_interval(evaluation["average_precision_interval"])} |
+| **AUC of shortcuts alone, no anatomy** | {_number(evaluation["shortcut_auc"])} | |
+| Brier score (prevalence alone: {evaluation["brier_of_prevalence"]:.4f}) | {evaluation["brier"]:.4f} | |
+| Negative log-likelihood | {evaluation["negative_log_likelihood"]:.4f} | |
+| Calibration error, 10 bins of equal mass | {_number(evaluation["calibration_error"])} | {_interval(evaluation["calibration_error_interval"])} |
+| AURC / AUGRC (risk against coverage; lower is better) | {_number(evaluation["aurc"])} / {_number(evaluation["augrc"])} | |
 
-The shortcut model is a logistic regression on file size, width and height, view flags and four global grey levels, over the same
-folds: what the model says beyond it is what it may have learnt about fractures.
+Probabilities are cross-fitted: calibrated on one half of the groups, measured on the other. The shortcut model is a logistic regression
+on file size, width and height, view flags and four global grey levels, over the same folds: what the model says beyond it is what it
+may have learnt about fractures.
 
 | Region (an image may have several) | n | fractured | AUC |
 | --- | --- | --- | --- |
 {regions}"""
 
 
-def _thresholds(evaluation: Evaluation) -> str:
+def _targets(evaluation: dict[str, Any]) -> str:
+    rows = [(name, evaluation[key], target, sign) for name, key, target, sign in _TARGETS]
+    rows.append(("Peak in a fracture box", evaluation["localisation"]["hit"], 0.60, 1))
+    lines = "".join(
+        f"| {name} | {'at least' if sign > 0 else 'at most'} {target:.2f} | {_number(value)} | {_met(value, target, sign)} |\n"
+        for name, value, target, sign in rows
+    )
+    return f"""
+## What was aimed at
+
+| Figure | Aim | Reached | |
+| --- | --- | --- | --- |
+{lines}"""
+
+
+def _met(value: float | None, target: float, sign: int) -> str:
+    return "yes" if value is not None and sign * (value - target) >= 0 else "**no**"
+
+
+def _thresholds(tables: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    gate = tables["gate"]
+    regions = "".join(
+        f"| {one['name']} | {_low(one)} | {one['bound']['positives']} | {one['bound']['missed']} | {one['bound']['statement']} |\n"
+        for one in gate["regions"]
+    )
     return f"""
 ## Thresholds
 
 | Threshold | p | sensitivity | specificity | precision | flagged |
 | --- | --- | --- | --- | --- | --- |
-{_row("p_low", evaluation.at_low)}
-{_row("p_high", evaluation.at_high)}
+{_row("p_low, all images", evaluation["at_low"])}
+{_row("p_high", evaluation["at_high"])}
 
-{bound_statement(evaluation)}
-Platt scaling, both thresholds and their figures come from the same held-out scores, so the operating figures are a little
-optimistic. Probabilities assume the prevalence of these data ({evaluation.prevalence:.1%}).
+The thresholds ship as fitted on all held-out scores. The figures beside them are those of the same procedure fitted on one half of the
+groups and applied to the other, both ways round. {gate["bound"]["statement"]}
+
+| Region | p_low | fractures | below it | bound |
+| --- | --- | --- | --- | --- |
+{regions}
+An image that states a body part is held against its region's p_low; one that states none, or a part of several regions, against the
+lowest. A region without a certified p_low is inconclusive only. Probabilities assume the prevalence of these data
+({evaluation["prevalence"]:.1%}).
 """
 
 
-def _policies(evaluation: Evaluation) -> str:
-    rows = "".join(
-        f"| {one.policy} | {one.positive} | {_number(one.ppv)} | {_number(one.sensitivity_of_positive)} | {one.inconclusive} | "
-        f"{_number(one.inconclusive_fractured)} | {one.negative} | {_number(one.npv)} |\n"
-        for one in evaluation.policies
-    )
+def _low(region: dict[str, Any]) -> str:
+    return f"{region['p_low']:.4f}" if region.get("p_low") is not None else "**cannot certify**"
+
+
+def _policies(evaluation: dict[str, Any]) -> str:
+    rows = "".join(_policy_row(one) for one in evaluation["policies"])
     return f"""
-## The two gate policies, view by view
+## The two gate policies, view by view, on groups that they were not fitted on
 
-| Policy | positive | PPV | share of fractures called positive | inconclusive | fractured among them | negative | NPV |
-| --- | --- | --- | --- | --- | --- | --- | --- |
-{rows}"""
+| Policy | coverage | accuracy | positive | PPV | PPV of as many by probability alone | fractures called positive | fractures called negative | NPV | inconclusive | fractured among them |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{rows}
+Coverage is the share decided, accuracy is over the decided. `localisation` is the published two-step rule: negative below p_low, else
+positive where the map is focused, else inconclusive.
+"""
 
 
-def _localisation(evaluation: Evaluation) -> str:
-    located, gate = evaluation.localisation, evaluation.gate
+def _policy_row(one: dict[str, Any]) -> str:
+    figures = one["figures"]
+    cells = [
+        one["policy"],
+        _number(figures["coverage"]),
+        _number(figures["accuracy"]),
+        str(figures["positive"]),
+        _number(figures["ppv_accepted"]),
+        _number(one["ppv_probability_alone"]),
+        _number(figures["found"]),
+        _number(figures["missed"]),
+        _number(figures["npv"]),
+        str(figures["inconclusive"]),
+        _number(figures["ppv_abstained"]),
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _localisation(tables: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    located, gate = evaluation["localisation"], tables["gate"]
     return f"""
 ## Localisation (dense box head, 32 x 32 cells)
 
-- Peak cell touches a fracture box: {_percent(located.hit)} of {located.fractured} held-out fractured images with boxes
-  ({_percent(located.hit_flagged)} of the {located.flagged} at or above p_high); pointing at the body at random: {_percent(located.chance)}.
-- Bounds of a trusted map: entropy <= {gate.entropy_max}, area <= {gate.area_max}, outside the body <= {gate.out_of_body_max}. They keep
-  {_percent(located.trusted_true_positives)} of the flagged fractures whose peak is in a box. They were chosen on these same images.
+- Peak cell touches a fracture box: {_percent(located["hit"])} of {located["fractured"]} held-out fractured images with boxes
+  ({_percent(located["hit_flagged"])} of the {located["flagged"]} at or above p_high); pointing at the body at random: {_percent(located["chance"])}.
+- Bounds of a trusted map: entropy <= {gate["entropy_max"]}, area <= {gate["area_max"]}, outside the body <= {gate["out_of_body_max"]}. They keep
+  {_percent(located["trusted_true_positives"])} of the flagged fractures whose peak is in a box. They were chosen on these same images.
 """
 
 
-def _weak(evaluation: Evaluation) -> str:
-    small = [part for part in evaluation.subgroups if part.fractured < 60]  # noqa: PLR2004 - too few for a claim
-    few = ", ".join(f"{part.name} ({part.fractured} fractures)" for part in small) or "none"
+def _weak(tables: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    small = [one for one in evaluation["subgroups"] if one["fractured"] < _FEW]
+    few = ", ".join(f"{one['name']} ({one['fractured']} fractures)" for one in small) or "none"
+    hardware = evaluation["hardware"]
+    start = {
+        "imagenet": "Started from photographs (ImageNet) and taught on",
+        "scratch": "Trained from scratch on",
+    }[tables["training"]["start"]]
     return f"""
 ## What is weak
 
-- Trained from scratch on a few hundred fractures: fine, undisplaced fractures are missed and overlapping bones raise false alarms.
+- {start} a few hundred fractures: fine, undisplaced fractures are missed and overlapping bones raise false alarms.
 - Regions with too few fractures for a claim: {few}.
-- The two largest groups hold {evaluation.two_largest_groups:.0%} of the scored images, so intervals by group are wide and folds differ.
-- Of {evaluation.hardware[0]} scored images with hardware {evaluation.hardware[1]} are fractured: an implant raises the score, healed or not.
-- One source of images, 8-bit JPEG, most of low resolution. No external test, no reader study, no children.
+- The two largest groups hold {evaluation["two_largest_groups"]:.0%} of the scored images, so intervals by group are wide and folds differ.
+- Of {hardware[0]} scored images with hardware {hardware[1]} are fractured: an implant raises the score, healed or not.
+- One source of images, 8-bit JPEG, most of low resolution. No external test, no reader study, no children. Casts are not labelled.
 """
 
 
-def _training(tables: dict[str, Any], parity: Parity) -> str:
+def _training(tables: dict[str, Any], parity: dict[str, Any]) -> str:
     run = tables["training"]
     return f"""
 ## How it was made
@@ -176,30 +237,27 @@ def _training(tables: dict[str, Any], parity: Parity) -> str:
 {run["command"]}
 ```
 
-Seed {run["seed"]}; the models of the {run["folds"]} folds and the final one took {", ".join(str(steps) for steps in run["steps"])} steps, {run["model_minutes"]} minutes of
+Network {run["network"]}, start {run["start"]}, seed {run["seed"]}; the models of the {run["folds"]} folds and the final one took {", ".join(str(steps) for steps in run["steps"])} steps, {run["model_minutes"]} minutes of
 training in all. Another run gives close but not identical weights: a run by `--minutes` takes as many steps as the
-machine is free for (`--steps` fixes them). The head's penalty is a fixed default, chosen once among eight on two of three folds
-of the development data, which flatters the figures a little.
+machine is free for (`--steps` fixes them). The recipe was chosen on one of the folds, which flatters the figures a little.
 
-ONNX in float32; on {parity.images} images against the trained network: least cosine of the features {parity.least_cosine:.6f}, largest
-difference of the logit {parity.largest_logit_difference:.2e}, same peak cell on {parity.peaks_equal}.
+ONNX in float32; on {parity["images"]} images against the trained network: least cosine of the features {parity["least_cosine"]:.6f}, largest
+difference of the logit {parity["largest_logit_difference"]:.2e}, same peak cell on {parity["peaks_equal"]}.
 """
 
 
-def _interval(interval: Interval) -> str:
-    return f"{_number(interval.low)} to {_number(interval.high)}"
+def _interval(interval: dict[str, Any]) -> str:
+    return f"{_number(interval['low'])} to {_number(interval['high'])}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "not measured"
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}" if math.isfinite(value) else "not measured"
+def _percent(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1%}"
 
 
-def _row(name: str, at: Operating) -> str:
-    return (
-        f"| {name} | {at.threshold:.4f} | {_number(at.sensitivity)} | {_number(at.specificity)} | {_number(at.precision)} | "
-        f"{at.flagged} |"
-    )
+def _row(name: str, at: dict[str, Any]) -> str:
+    cells = [f"{at['threshold']:.4f}", *(_number(at[key]) for key in ("sensitivity", "specificity", "precision"))]
+    return f"| {name} | {' | '.join(cells)} | {at['flagged']} |"

@@ -1,27 +1,38 @@
-"""From held-out scores to everything that the manifest and the card state."""
+"""From held-out scores to everything that the manifest, the card and the report state.
+
+What ships is fitted on all held-out scores; how it does is measured on groups that it was not fitted on: calibration,
+thresholds and bounds on a map are fitted on one half of the groups and prove themselves on the other, both ways round.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from dicom_node.core.decision import Gate, Policy, decide_view
 from dicom_node.core.findings import Outcome
-from dicom_node.lab import calibrate, localise, metrics, shortcuts
-from dicom_node.lab.dataset import REGIONS
+from dicom_node.lab import calibrate, localise, metrics, selective, shortcuts, thresholds
+from dicom_node.lab.dataset import REGIONS, assert_disjoint
+from dicom_node.lab.thresholds import Held, Thresholds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from dicom_node.lab.experiment import HeldOut, Material
+    from dicom_node.lab.selective import ThreeOutcomes
 
-MISS_RATE: Final = 0.10
-CONFIDENCE: Final = 0.95
-_PRECISION: Final = 0.70
-_LEAST_FLAGGED: Final = 40
-_DISAGREEMENT: Final = 0.6
+DISAGREEMENT: Final = 0.6
+"""Views of one study further apart than this in probability are told as a disagreement."""
+_CODES: Final = {
+    Outcome.NEGATIVE: selective.NEGATIVE,
+    Outcome.POSITIVE: selective.POSITIVE,
+    Outcome.INCONCLUSIVE: selective.INCONCLUSIVE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +47,14 @@ class Subgroup:
 
 @dataclass(frozen=True, slots=True)
 class PolicyResult:
-    """What a gate policy does with the held-out images, view by view."""
+    """What a gate policy does with the images it was not fitted on, view by view.
+
+    ppv_probability_alone: the share of fractures among as many of the likeliest images as it calls positive.
+    """
 
     policy: str
-    positive: int
-    ppv: float
-    inconclusive: int
-    inconclusive_fractured: float
-    negative: int
-    npv: float
-    sensitivity_of_positive: float
+    figures: ThreeOutcomes
+    ppv_probability_alone: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +70,20 @@ class Localisation:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Every figure, all of them out of fold and by group."""
+class Fitted:
+    """What ships: calibration, thresholds, and the gate with the shift that its map needs."""
 
     platt: calibrate.Platt
-    bound: calibrate.RiskBound
+    thresholds: Thresholds
     gate: Gate
     map_shift: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Every figure, all of them out of fold and by group; p is cross-fitted, and so are the operating figures."""
+
+    fitted: Fitted
     prevalence: float
     auc: float
     auc_interval: metrics.Interval
@@ -75,169 +91,230 @@ class Evaluation:
     average_precision: float
     average_precision_interval: metrics.Interval
     auc_without_hardware: float
+    auc_on_large_images: float
     shortcut_auc: float
-    miss_interval: metrics.Interval
     brier: float
     brier_of_prevalence: float
     negative_log_likelihood: float
     calibration_error: float
+    calibration_error_interval: metrics.Interval
+    specificity_at_sensitivity: float
     at_low: metrics.Operating
     at_high: metrics.Operating
+    aurc: float | None
+    augrc: float | None
     subgroups: tuple[Subgroup, ...]
     localisation: Localisation
     policies: tuple[PolicyResult, ...]
+    images: int
+    fractured: int
     groups: int
     positive_groups: int
     two_largest_groups: float
     hardware: tuple[int, int]
 
 
-def evaluate(material: Material, held_out: HeldOut, seed: int) -> Evaluation:
-    """Calibrate, choose the thresholds and measure, on the scored images only."""
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scored images, row for row; shortcut is the score that no anatomy went into."""
+
+    rows: NDArray[np.int64]
+    held: Held
+    z: NDArray[np.float64]
+    maps: NDArray[np.float32]
+    body: NDArray[np.bool_]
+    folds: NDArray[np.int64]
+    hardware: NDArray[np.bool_]
+    shortcut: NDArray[np.float64]
+
+
+def gather(material: Material, held_out: HeldOut) -> Scores:
+    """Return the scored images; held.p is Platt scaling fitted on all of them."""
     used = material.scored
-    labels, groups, z = material.labels[used], material.groups[used], held_out.z[used]
-    platt = calibrate.platt(z, labels)
-    p = platt.probability(z)
-    bound = calibrate.control_misses(p, labels, MISS_RATE, CONFIDENCE)
-    p_high, _ = calibrate.precision_threshold(p, labels, _PRECISION, _LEAST_FLAGGED)
-    p_high = max(p_high, bound.threshold)
-    gate, shift, located = _gate(material, held_out, p, bound.threshold, p_high)
-    hardware = np.array([image.hardware for image in material.images])[used]
+    rows = np.flatnonzero(used)
+    labels, z = material.labels[used], held_out.z[used]
+    regions = tuple(material.images[row].regions for row in rows)
     plain = shortcuts.held_out_scores(
         shortcuts.facts(material.images, material.cache), material.labels, material.folds, used
-    )[used]
-    folds = material.folds[used]
-    return Evaluation(
-        platt=platt,
-        bound=bound,
-        gate=gate,
-        map_shift=shift,
+    )
+    return Scores(
+        rows=rows,
+        held=Held(calibrate.platt(z, labels).probability(z), labels, material.groups[used], regions),
+        z=z,
+        maps=held_out.logits[used],
+        body=material.cache.body[used],
+        folds=material.folds[used],
+        hardware=np.array([material.images[row].hardware for row in rows], dtype=np.bool_),
+        shortcut=plain[used],
+    )
+
+
+def evaluate(material: Material, held_out: HeldOut, seed: int) -> tuple[Evaluation, Scores, Proved]:
+    """Fit what ships and measure it, on the scored images only."""
+    scores = gather(material, held_out)
+    everything = np.ones(len(scores.rows), dtype=np.bool_)
+    fitted = fit(material, scores, everything)
+    proved = prove(material, scores, seed)
+    labels, groups, z = scores.held.labels, scores.held.groups, scores.z
+    large = np.array([max(material.images[row].width, material.images[row].height) >= 1024 for row in scores.rows])  # noqa: PLR2004 - was resampled
+
+    def interval(
+        values: NDArray[np.float64], statistic: Callable[[NDArray[np.bool_], NDArray[np.float64]], float]
+    ) -> metrics.Interval:
+        return metrics.group_interval(groups, labels, values, statistic, seed=seed)
+
+    confidence, loss = np.maximum(proved.p, 1 - proved.p), ((proved.p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - the likelier class
+    evaluation = Evaluation(
+        fitted=fitted,
         prevalence=float(labels.mean()),
         auc=metrics.auc(labels, z),
-        auc_interval=metrics.group_interval(groups, labels, z, metrics.auc, seed=seed),
-        fold_aucs=tuple(metrics.auc(labels[folds == fold], z[folds == fold]) for fold in np.unique(folds)),
-        average_precision=metrics.average_precision(labels, z),
-        average_precision_interval=metrics.group_interval(groups, labels, z, metrics.average_precision, seed=seed),
-        auc_without_hardware=metrics.auc(labels[~hardware], z[~hardware]),
-        shortcut_auc=metrics.auc(labels, plain),
-        miss_interval=metrics.group_interval(
-            groups, labels, p, lambda y, q: _miss_rate(y, q, bound.threshold), seed=seed
+        auc_interval=interval(z, metrics.auc),
+        fold_aucs=tuple(
+            metrics.auc(labels[scores.folds == one], z[scores.folds == one]) for one in np.unique(scores.folds)
         ),
-        brier=metrics.brier(labels, p),
+        average_precision=metrics.average_precision(labels, z),
+        average_precision_interval=interval(z, metrics.average_precision),
+        auc_without_hardware=metrics.auc(labels[~scores.hardware], z[~scores.hardware]),
+        auc_on_large_images=metrics.auc(labels[large], z[large]),
+        shortcut_auc=metrics.auc(labels, scores.shortcut),
+        brier=metrics.brier(labels, proved.p),
         brier_of_prevalence=float(labels.mean() * (1 - labels.mean())),
-        negative_log_likelihood=metrics.negative_log_likelihood(labels, p),
-        calibration_error=metrics.calibration_error(labels, p),
-        at_low=metrics.operating(labels, p, bound.threshold),
-        at_high=metrics.operating(labels, p, p_high),
-        subgroups=_subgroups(material, labels, z),
-        localisation=located,
-        policies=_policies(material, held_out, p, gate, shift),
+        negative_log_likelihood=metrics.negative_log_likelihood(labels, proved.p),
+        calibration_error=metrics.calibration_error(labels, proved.p),
+        calibration_error_interval=interval(proved.p, metrics.calibration_error),
+        specificity_at_sensitivity=metrics.specificity_at(labels, z, 0.90),
+        at_low=metrics.operating_of(labels, proved.reached_low, fitted.thresholds.p_low),
+        at_high=metrics.operating_of(labels, proved.reached_high, fitted.thresholds.p_high),
+        aurc=selective.aurc(confidence, loss),
+        augrc=selective.augrc(confidence, loss),
+        subgroups=_subgroups(scores),
+        localisation=_located(material, scores, fitted),
+        policies=tuple(_policy(name, codes, proved.p, labels) for name, codes in proved.codes.items()),
+        images=len(labels),
+        fractured=int(labels.sum()),
         groups=len(np.unique(groups)),
         positive_groups=len(np.unique(groups[labels])),
         two_largest_groups=float(np.sort(np.unique(groups, return_counts=True)[1])[-2:].sum() / len(groups)),
-        hardware=(int(hardware.sum()), int(labels[hardware].sum())),
+        hardware=(int(scores.hardware.sum()), int(labels[scores.hardware].sum())),
     )
+    return evaluation, scores, proved
 
 
-def _miss_rate(labels: NDArray[np.bool_], p: NDArray[np.float64], threshold: float) -> float:
-    return float((p[labels] < threshold).mean()) if labels.any() else float("nan")
+def _policy(name: str, codes: NDArray[np.int64], p: NDArray[np.float64], labels: NDArray[np.bool_]) -> PolicyResult:
+    figures = selective.counted(codes, labels)
+    return PolicyResult(name, figures, selective.ppv_of_likeliest(p, labels, figures.positive))
 
 
-def _subgroups(material: Material, labels: NDArray[np.bool_], z: NDArray[np.float64]) -> tuple[Subgroup, ...]:
-    images = [image for image, used in zip(material.images, material.scored, strict=True) if used]
+def fit(material: Material, scores: Scores, among: NDArray[np.bool_]) -> Fitted:
+    """Fit calibration, thresholds and bounds on a map to some of the scored images."""
+    z, held = scores.z[among], scores.held.part(among)
+    platt = calibrate.platt(z, held.labels)
+    held = Held(platt.probability(z), held.labels, held.groups, held.regions)
+    chosen = thresholds.choose(held)
+    hit, _ = _hits(material, scores)
+    sure = held.p >= chosen.p_high if (held.p[held.labels] >= chosen.p_high).any() else held.p >= chosen.p_low
+    good = np.flatnonzero(among)[sure & hit[among]]
+    bounds = localise.choose_bounds(scores.maps[good], scores.body[good])
+    gate = Gate(
+        policy=Policy.CERTIFIED,
+        p_low=chosen.p_low,
+        p_high=chosen.p_high,
+        alpha=localise.ALPHA,
+        entropy_max=bounds.entropy_max,
+        area_max=bounds.area_max,
+        out_of_body_max=bounds.out_of_body_max,
+        disagreement_margin=DISAGREEMENT,
+        regions=chosen.region_gates,
+    )
+    return Fitted(platt, chosen, gate, bounds.shift)
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What thresholds fitted on the other half of the groups do with each scored image, row for row.
+
+    reached_low, reached_high: whether p lies at or above p_low (of all images) and p_high. codes: each policy's
+    outcomes as selective.NEGATIVE, POSITIVE and INCONCLUSIVE, with the regions' own thresholds.
+    """
+
+    p: NDArray[np.float64]
+    reached_low: NDArray[np.bool_]
+    reached_high: NDArray[np.bool_]
+    codes: dict[str, NDArray[np.int64]]
+
+
+def prove(material: Material, scores: Scores, seed: int) -> Proved:
+    """Fit on one half of the groups and decide the other, both ways round."""
+    labels, groups = scores.held.labels, scores.held.groups
+    n = len(labels)
+    p, low, high = np.zeros(n), np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    codes = {policy.value: np.zeros(n, dtype=np.int64) for policy in (Policy.CERTIFIED, Policy.LOCALISATION)}
+    splitter = StratifiedGroupKFold(n_splits=2, shuffle=True, random_state=seed)
+    for learnt, asked in splitter.split(labels, labels, groups):
+        assert_disjoint(groups[learnt].tolist(), groups[asked].tolist())
+        among = np.zeros(n, dtype=np.bool_)
+        among[learnt] = True
+        fitted = fit(material, scores, among)
+        p[asked] = fitted.platt.probability(scores.z[asked])
+        low[asked], high[asked] = p[asked] >= fitted.thresholds.p_low, p[asked] >= fitted.thresholds.p_high
+        for policy in (Policy.CERTIFIED, Policy.LOCALISATION):
+            codes[policy.value][asked] = _decide(scores, asked, p[asked], fitted, policy)
+    return Proved(p, low, high, codes)
+
+
+def _decide(
+    scores: Scores, rows: NDArray[np.int64], p: NDArray[np.float64], fitted: Fitted, policy: Policy
+) -> NDArray[np.int64]:
+    gate = replace(fitted.gate, policy=policy)
+    measured = localise.measures(scores.maps[rows], scores.body[rows], fitted.map_shift)
+    parts = [_stated_part(scores.held.regions[row]) for row in rows]
+    found = zip(p.tolist(), measured, parts, strict=True)
+    return np.array([_CODES[decide_view(q, one, gate, part)[0]] for q, one, part in found], dtype=np.int64)
+
+
+def _stated_part(regions: tuple[str, ...]) -> str:
+    """Return a body part as such an image would state it; one that shows several regions states none."""
+    return thresholds.BODY_PARTS[regions[0]][0] if len(regions) == 1 else ""
+
+
+def _subgroups(scores: Scores) -> tuple[Subgroup, ...]:
     parts = []
     for region in REGIONS:
-        among = np.array([region in image.regions for image in images], dtype=np.bool_)
-        y = labels[among]
-        parts.append(Subgroup(region, int(among.sum()), int(y.sum()), metrics.auc(y, z[among])))
+        among = scores.held.showing(region)
+        labels = scores.held.labels[among]
+        parts.append(Subgroup(region, len(labels), int(labels.sum()), metrics.auc(labels, scores.z[among])))
     return tuple(parts)
 
 
-def _gate(
-    material: Material, held_out: HeldOut, p: NDArray[np.float64], p_low: float, p_high: float
-) -> tuple[Gate, float, Localisation]:
-    rows = np.flatnonzero(material.scored)
-    boxed = np.array([bool(material.images[row].boxes) for row in rows], dtype=np.bool_)
-    fractured, asked = rows[boxed], p[boxed]
-    maps, body = held_out.logits[fractured], material.cache.body[fractured]
-    boxes = [material.cache.input_boxes(int(row), material.images[row].boxes) for row in fractured]
-    plain = localise.measures(maps, body, shift=_above_all(maps))
-    hit = np.array([localise.peak_in_box(one.peak, box) for one, box in zip(plain, boxes, strict=True)], dtype=np.bool_)
-    flagged = asked >= p_high if (asked >= p_high).any() else asked >= p_low
+def _hits(material: Material, scores: Scores) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return whether each image's peak cell touches a fracture box, and whether it has one."""
+    measured = localise.measures(scores.maps, scores.body, localise.above_all(scores.maps))
+    boxes = [material.cache.input_boxes(int(row), material.images[row].boxes) for row in scores.rows]
+    hit = [localise.peak_in_box(one.peak, around) for one, around in zip(measured, boxes, strict=True)]
+    return np.array(hit, dtype=np.bool_), np.array([bool(around) for around in boxes], dtype=np.bool_)
+
+
+def _located(material: Material, scores: Scores, fitted: Fitted) -> Localisation:
+    hit, boxed = _hits(material, scores)
+    flagged = boxed & (scores.held.p >= fitted.thresholds.p_high)
     good = flagged & hit
-    bounds = localise.choose_bounds(maps[good], body[good])
-    gate = Gate(
-        Policy.CERTIFIED,
-        p_low,
-        p_high,
-        localise.ALPHA,
-        bounds.entropy_max,
-        bounds.area_max,
-        bounds.out_of_body_max,
-        _DISAGREEMENT,
-    )
-    located = Localisation(
-        fractured=len(fractured),
-        hit=_mean(hit),
-        chance=_mean(np.array([localise.chance_hit(cells, box) for cells, box in zip(body, boxes, strict=True)])),
+    chance = [
+        localise.chance_hit(
+            scores.body[i], material.cache.input_boxes(int(scores.rows[i]), material.images[scores.rows[i]].boxes)
+        )
+        for i in np.flatnonzero(boxed)
+    ]
+    return Localisation(
+        fractured=int(boxed.sum()),
+        hit=_mean(hit[boxed]),
+        chance=_mean(np.array(chance)),
         flagged=int(flagged.sum()),
         hit_flagged=_mean(hit[flagged]),
-        trusted_true_positives=localise.trusted_share(maps[good], body[good], bounds.shift, gate),
+        trusted_true_positives=localise.trusted_share(
+            scores.maps[good], scores.body[good], fitted.map_shift, fitted.gate
+        ),
     )
-    return gate, bounds.shift, located
-
-
-def _above_all(maps: NDArray[np.float32]) -> float:
-    """Return a shift that makes every cell positive, so that the peak is the peak whatever the map's level."""
-    return float(-maps.min()) + 1.0 if maps.size else 0.0
 
 
 def _mean(values: NDArray[np.bool_] | NDArray[np.float64]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
-
-
-def _policies(
-    material: Material, held_out: HeldOut, p: NDArray[np.float64], gate: Gate, shift: float
-) -> tuple[PolicyResult, ...]:
-    used = material.scored
-    labels = material.labels[used]
-    measured = localise.measures(held_out.logits[used], material.cache.body[used], shift)
-    results = []
-    for policy in (Policy.CERTIFIED, Policy.LOCALISATION):
-        outcomes = np.array(
-            [
-                decide_view(float(q), one, _with_policy(gate, policy))[0].value
-                for q, one in zip(p, measured, strict=True)
-            ]
-        )
-        results.append(_policy_result(policy.value, outcomes, labels))
-    return tuple(results)
-
-
-def _with_policy(gate: Gate, policy: Policy) -> Gate:
-    return Gate(
-        policy,
-        gate.p_low,
-        gate.p_high,
-        gate.alpha,
-        gate.entropy_max,
-        gate.area_max,
-        gate.out_of_body_max,
-        gate.disagreement_margin,
-    )
-
-
-def _policy_result(name: str, outcomes: NDArray[np.str_], labels: NDArray[np.bool_]) -> PolicyResult:
-    positive = outcomes == Outcome.POSITIVE.value
-    negative = outcomes == Outcome.NEGATIVE.value
-    between = outcomes == Outcome.INCONCLUSIVE.value
-    return PolicyResult(
-        policy=name,
-        positive=int(positive.sum()),
-        ppv=_mean(labels[positive]),
-        inconclusive=int(between.sum()),
-        inconclusive_fractured=_mean(labels[between]),
-        negative=int(negative.sum()),
-        npv=1.0 - _mean(labels[negative]),
-        sensitivity_of_positive=_mean(positive[labels]),
-    )

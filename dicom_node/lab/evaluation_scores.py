@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dicom_node.lab.evaluation_folds import Folding
 
 SCORES: Final = "scores.csv"
-_COLUMNS: Final = ("image", "label", "group", "fold", "z")
+_COLUMNS: Final = ("image", "label", "group", "fold", "z", "regions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class ScoreTable:
     groups: NDArray[np.str_]
     folds: NDArray[np.int64]
     z: NDArray[np.float64]
+    regions: tuple[tuple[str, ...], ...]
 
     @property
     def digest(self) -> str:
@@ -58,7 +59,7 @@ def write(folder: Path, found: Embeddings, folding: Folding, z: NDArray[np.float
         writer.writerow(_COLUMNS)
         for row in np.flatnonzero(found.scored & (folding.folds >= 0)):
             known = (found.names[row], int(found.labels[row]), found.groups[row])
-            writer.writerow([*known, int(folding.folds[row]), repr(float(z[row]))])
+            writer.writerow([*known, int(folding.folds[row]), repr(float(z[row])), ";".join(found.regions[row])])
     aside.replace(folder / SCORES)
 
 
@@ -93,4 +94,5 @@ def read(folder: Path) -> ScoreTable:
         groups=np.array([row["group"] for row in rows], dtype=np.str_),
         folds=folds,
         z=z,
+        regions=tuple(tuple(name for name in row["regions"].split(";") if name) for row in rows),
     )

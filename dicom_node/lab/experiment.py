@@ -15,10 +15,9 @@ import torch
 
 from dicom_node.lab import cache as cache_module
 from dicom_node.lab import dataset, features, head
-from dicom_node.lab.network import CompactEmbedder
 from dicom_node.lab.progress import say
 from dicom_node.lab.sampling import Sampler
-from dicom_node.lab.train import train
+from dicom_node.lab.train import NETWORKS, Objective, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from dicom_node.lab.cache import Cache
     from dicom_node.lab.dataset import Conservation, Image
-    from dicom_node.lab.train import Recipe
+    from dicom_node.lab.train import Embedder, Recipe
 
 FINAL: Final = "final"
 
@@ -41,7 +40,6 @@ class Plan:
     folds: int
     seed: int
     recipe: Recipe
-    head: head.Regularisation
     jobs: int = 1
     threads: int = 2
 
@@ -82,7 +80,7 @@ class HeldOut:
 class Model:
     """One embedder and its head."""
 
-    embedder: CompactEmbedder
+    embedder: Embedder
     head: head.LinearHead
 
 
@@ -133,12 +131,12 @@ def _run_stage(plan: Plan, stage: Stage) -> None:
     images = dataset.load(plan.data)
     cache = cache_module.build(images, plan.data, plan.run_folder.parent / "cache")
     start = time.monotonic()
-    embedder, steps = train(Sampler(images, cache, stage.learnt, stage.seed), plan.recipe, stage.seed, stage.name)
+    objective, steps = train(Sampler(images, cache, stage.learnt, stage.seed), plan.recipe, stage.seed, stage.name)
     minutes = (time.monotonic() - start) / 60.0
-    torch.save(embedder.state_dict(), plan.run_folder / f"{stage.name}.pt")
-    for part, rows in (("learnt", stage.learnt), ("asked", stage.asked)):
-        found = features.extract(embedder, cache, rows)
-        np.savez(plan.run_folder / f"{stage.name}-{part}.npz", pooled=found.pooled, logits=found.logits)
+    torch.save(objective.state_dict(), plan.run_folder / f"{stage.name}.pt")
+    found = features.extract(objective.embedder, cache, stage.asked)
+    z = head.of(objective.image_head).logits(found.pooled)
+    np.savez(plan.run_folder / f"{stage.name}-asked.npz", z=z, logits=found.logits)
     done = {"stamp": _stamp(plan, stage), "steps": steps, "minutes": minutes}
     (plan.run_folder / f"{stage.name}.json").write_text(json.dumps(done), encoding="utf-8")
 
@@ -161,13 +159,13 @@ def spent(plan: Plan, material: Material) -> tuple[tuple[int, ...], float]:
 
 
 def hold_out(plan: Plan, material: Material) -> HeldOut:
-    """Fit each fold's head and score the fold that its model did not see."""
+    """Return each scored image's score and map by the model that did not see its group."""
     n = len(material.images)
     z = np.full(n, np.nan)
     logits = np.zeros((n, cache_module.CELLS, cache_module.CELLS), dtype=np.float32)
     for stage in stages(plan, material)[:-1]:
         with np.load(plan.run_folder / f"{stage.name}-asked.npz") as found:
-            z[stage.asked] = _head(plan, material, stage).logits(found["pooled"])
+            z[stage.asked] = found["z"]
             logits[stage.asked] = found["logits"]
     return HeldOut(z, logits)
 
@@ -175,11 +173,6 @@ def hold_out(plan: Plan, material: Material) -> HeldOut:
 def final_model(plan: Plan, material: Material) -> Model:
     """Return the model that is shipped: it learnt from every trainable image."""
     stage = stages(plan, material)[-1]
-    embedder = CompactEmbedder()
-    embedder.load_state_dict(torch.load(plan.run_folder / f"{stage.name}.pt", weights_only=True))
-    return Model(embedder.eval(), _head(plan, material, stage))
-
-
-def _head(plan: Plan, material: Material, stage: Stage) -> head.LinearHead:
-    with np.load(plan.run_folder / f"{stage.name}-learnt.npz") as found:
-        return head.fit(found["pooled"], material.labels[stage.learnt], plan.head)
+    objective = Objective(NETWORKS[plan.recipe.network]())
+    objective.load_state_dict(torch.load(plan.run_folder / f"{stage.name}.pt", weights_only=True))
+    return Model(objective.embedder.eval(), head.of(objective.image_head))

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from dicom_node.lab.cache import CELLS
-from dicom_node.lab.network import CHANNELS, LOGIT_CHANNEL, CompactEmbedder
+from dicom_node.lab.network import CHANNELS, LOGIT_CHANNEL
 from dicom_node.lab.progress import track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_node.lab.cache import Cache
+    from dicom_node.lab.train import Embedder
 
 POOL: Final = 4
 GRID: Final = CELLS // POOL
@@ -30,7 +31,7 @@ class Features:
     logits: NDArray[np.float32]
 
 
-def extract(embedder: CompactEmbedder, cache: Cache, chosen: NDArray[np.int64]) -> Features:
+def extract(embedder: Embedder, cache: Cache, chosen: NDArray[np.int64]) -> Features:
     """Run the embedder (in float32, as when it is used) over the chosen rows of the cache."""
     n = len(chosen)
     pooled = np.zeros((n, GRID, GRID, CHANNELS), dtype=np.float32)

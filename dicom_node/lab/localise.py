@@ -54,6 +54,11 @@ def measures(maps: NDArray[np.float32], body: NDArray[np.bool_], shift: float = 
     return [measure(plane + np.float32(shift), cells, ALPHA) for plane, cells in zip(maps, body, strict=True)]
 
 
+def above_all(maps: NDArray[np.float32]) -> float:
+    """Return a shift that makes every cell positive, so that the peak is the peak whatever the map's level."""
+    return float(-maps.min()) + 1.0 if maps.size else 0.0
+
+
 def choose_bounds(maps: NDArray[np.float32], body: NDArray[np.bool_]) -> MapBounds:
     """Choose shift and bounds from the held-out maps of true positives (flagged fractures whose peak is in a box).
 

@@ -91,7 +91,11 @@ class Operating:
 
 def operating(labels: NDArray[np.bool_], p: NDArray[np.float64], threshold: float) -> Operating:
     """Return sensitivity, specificity and precision of "p is at least the threshold"."""
-    flagged = p >= threshold
+    return operating_of(labels, p >= threshold, threshold)
+
+
+def operating_of(labels: NDArray[np.bool_], flagged: NDArray[np.bool_], threshold: float) -> Operating:
+    """Return the same of images that were flagged by such a threshold."""
     return Operating(
         threshold=threshold,
         sensitivity=_share(flagged, labels),
@@ -99,6 +103,16 @@ def operating(labels: NDArray[np.bool_], p: NDArray[np.float64], threshold: floa
         precision=_share(labels, flagged),
         flagged=int(flagged.sum()),
     )
+
+
+def specificity_at(labels: NDArray[np.bool_], scores: NDArray[np.float64], sensitivity: float) -> float:
+    """Return the best specificity of a threshold that finds at least this share of the positives, NaN without both."""
+    if labels.all() or not labels.any():
+        return float("nan")
+    positives = np.sort(scores[labels])
+    # At this score so many positives lie below that the share above is still reached.
+    lost = int(np.floor((1.0 - sensitivity) * len(positives) + 1e-9))
+    return float((scores[~labels] < positives[lost]).mean())
 
 
 def _share(what: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:

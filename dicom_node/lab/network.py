@@ -47,6 +47,26 @@ class Residual(nn.Module):  # type: ignore[misc] # torch is read as Any
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
+class BoxHead(nn.Module):  # type: ignore[misc] # torch is read as Any
+    """Trunk [B, 92, h, w] to features [B, 96, h, w]: the trunk, and functions of the dense box head's logit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.localiser = nn.Conv2d(TRUNK_CHANNELS, 1, 1)
+        # A fracture covers about one cell in a hundred: the focal loss starts from that prior.
+        nn.init.normal_(self.localiser.weight, std=0.01)
+        nn.init.constant_(self.localiser.bias, -4.0)
+
+    def forward(self, trunk: Tensor) -> Tensor:
+        """Return the features, channels first."""
+        logit = self.localiser(trunk)
+        share = torch.sigmoid(logit)
+        # Scaled, so that a few bright cells among a thousand still count for something in the mean. The square and the
+        # softplus leave next to nothing of the many cells that are only a little doubtful.
+        bright = [16.0 * share, 128.0 * share * share, 32.0 * nn.functional.softplus(2.0 * logit)]
+        return torch.cat([trunk, logit, *bright], dim=1)
+
+
 class CompactEmbedder(nn.Module):  # type: ignore[misc] # torch is read as Any
     """Image [B, 1, H, W] to features [B, 96, H/16, W/16] with the dense box head's logit as one of the channels."""
 
@@ -65,17 +85,11 @@ class CompactEmbedder(nn.Module):  # type: ignore[misc] # torch is read as Any
             layers.extend(Residual(outputs, outputs, 1) for _ in range(count - 1))
             inputs = outputs
         self.trunk = nn.Sequential(*layers)
-        self.localiser = nn.Conv2d(TRUNK_CHANNELS, 1, 1)
-        # A fracture covers about one cell in a hundred: the focal loss starts from that prior.
-        nn.init.normal_(self.localiser.weight, std=0.01)
-        nn.init.constant_(self.localiser.bias, -4.0)
+        self.head = BoxHead()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features, channels first."""
-        trunk = self.trunk(x)
-        logit = self.localiser(trunk)
-        share = torch.sigmoid(logit)
-        return torch.cat([trunk, logit, share, share * share, nn.functional.softplus(logit + 3.0)], dim=1)
+        return self.head(self.trunk(x))
 
 
 class ChannelsLast(nn.Module):  # type: ignore[misc] # torch is read as Any

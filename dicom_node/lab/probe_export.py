@@ -12,9 +12,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from dicom_node.inference.bundle import Bundle, load_bundle
-from dicom_node.lab import bundle_writer, calibrate, metrics, probe_accept, probe_card, probe_file
+from dicom_node.lab import bundle_writer, probe_accept, probe_card, probe_file, thresholds
 from dicom_node.lab import evaluation_measures as measures
-from dicom_node.lab.evaluate import CONFIDENCE, MISS_RATE
 from dicom_node.lab.runs import LabError, read_json
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from dicom_node.lab.probe import LinearProbe
     from dicom_node.lab.probe_accept import Acceptance
 
-# p_high as the default bundle sets it: this precision, among at least this many flagged images.
-PRECISION: Final = 0.70
-LEAST_FLAGGED: Final = 40
 _COPIED: Final = ("embedder.onnx", "NOTICE", "LICENSE")
 _LOCALISER: Final = ("localiser_weight", "localiser_bias")
 
@@ -161,36 +157,18 @@ def manifest(run: HeadRun, base: Bundle, naming: Naming) -> dict[str, Any]:
 
 
 def _gate(run: HeadRun, base: Bundle) -> dict[str, Any]:
-    scores = run.scores.scores()
-    p = measures.cross_fitted(measures.PLATT, scores)
-    bound = calibrate.control_misses(p, scores.labels, MISS_RATE, CONFIDENCE)
-    p_high, _ = calibrate.precision_threshold(p, scores.labels, PRECISION, LEAST_FLAGGED)
-    missed = metrics.group_interval(
-        scores.units,
-        scores.labels,
-        p,
-        lambda labels, q: float((q[labels] < bound.threshold).mean()) if labels.any() else float("nan"),
-        seed=1,
-    )
-    gate = {name: value for name, value in asdict(base.gate).items() if name != "policy"}
+    table = run.scores
+    p = measures.cross_fitted(measures.PLATT, table.scores())
+    chosen = thresholds.choose(thresholds.Held(p, table.labels, table.groups, table.regions))
+    kept = {name: value for name, value in asdict(base.gate).items() if name not in {"policy", "regions"}}
     return {
         "policy": "certified",
-        **gate,
+        **kept,
         "map": base.gate_map,
-        "p_low": bound.threshold,
-        "p_high": max(p_high, bound.threshold),
-        "bound": {
-            "fnr": bound.target if bound.certified else round(bound.reached, 4),
-            "confidence": bound.confidence,
-            "positives": bound.positives,
-            "missed": bound.missed,
-            "statement": (
-                f"{bound.missed} of {bound.positives} fractures, scored out of fold, lie below p_low; exact binomial "
-                f"(Clopper-Pearson) upper bound of the miss rate per image {bound.reached:.1%} at "
-                f"{bound.confidence:.0%} confidence, if images were independent; drawing whole groups again gives "
-                f"{missed.low:.1%} to {missed.high:.1%} (95 %)."
-            ),
-        },
+        "p_low": chosen.p_low,
+        "p_high": chosen.p_high,
+        "bound": thresholds.bound_table(chosen.misses),
+        "regions": thresholds.region_tables(chosen),
     }
 
 

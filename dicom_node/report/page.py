@@ -66,7 +66,7 @@ def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
     if request.finding.probability is not None:
         column.gap(12)
         name = "Highest probability" if len(request.views) > 1 else "Probability"
-        _scale(column, name, request.finding.probability, request.gate)
+        _scale(column, name, request.finding.probability, _thresholds(request.gate, _applied(request)))
     column.gap(16)
     _views(column, request, shown, columns)
     _footer(sheet, request)
@@ -91,7 +91,7 @@ def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     return column
 
 
-def _scale(column: Column, name: str, probability: float, gate: Gate | None) -> None:
+def _scale(column: Column, name: str, probability: float, marks: list[tuple[float, str]]) -> None:
     """Draw the probability on a bar from 0 to 100 %, with the thresholds that the decision used."""
     sheet, left, right = column.sheet, column.x, column.x + column.width
     label = f"{name} {percent(probability)}"
@@ -101,7 +101,6 @@ def _scale(column: Column, name: str, probability: float, gate: Gate | None) -> 
     sheet.box((left, top, right, top + 22), PANEL)
     sheet.box((left, top, at, top + 22), (120, 122, 126))
     sheet.draw.polygon([(at - 8, top - 10), (at + 8, top - 10), (at, top + 1)], fill=TEXT)
-    marks = _thresholds(gate)
     for (value, text), start in zip(marks, _label_starts(marks, left, right), strict=True):
         x = left + value * column.width
         sheet.box((x - 1, top - 4, x + 1, top + 30), TEXT)
@@ -122,14 +121,22 @@ def _label_starts(marks: list[tuple[float, str]], left: int, right: int) -> list
     return [min(low, high - _LABEL_GAP - widths[0]), high]
 
 
-def _thresholds(gate: Gate | None) -> list[tuple[float, str]]:
+def _applied(request: ReportRequest) -> float | None:
+    """Return the lower threshold that the likeliest view was held against; None where its body region has none."""
+    scored = [view.finding for view in request.views if view.finding.probability is not None]
+    likeliest = max(scored, key=lambda finding: finding.probability or 0.0, default=None)
+    return likeliest.negative_below if likeliest else None
+
+
+def _thresholds(gate: Gate | None, low: float | None) -> list[tuple[float, str]]:
     """Return the marks; the localisation policy has no upper threshold, so none is drawn for it."""
-    if gate is None:
+    if gate is None or low is None:
         return []
-    low = (gate.p_low, f"negative below {percent(gate.p_low)}")
-    if gate.policy is Policy.LOCALISATION:
-        return [low]
-    return [low, (gate.p_high, f"positive from {percent(gate.p_high)}")]
+    marks = [(low, f"negative below {percent(low)}")]
+    if gate.policy is Policy.CERTIFIED:
+        high = max(low, gate.p_high)
+        marks.append((high, f"positive from {percent(high)}"))
+    return marks
 
 
 def _chosen(views: tuple[SourceView, ...]) -> list[tuple[int, SourceView]]:

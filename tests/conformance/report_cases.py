@@ -110,6 +110,7 @@ def finding(uid, outcome, model=MODEL, **parts):
         localisation=Localisation(0.412, 0.083, 0.021, (100.0, 100.0), on_border=False, trusted=trusted),
         regions=parts.get("regions", ()),
         model=model,
+        negative_below=parts.get("negative_below", GATE.p_low),
     )
 
 

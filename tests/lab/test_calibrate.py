@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the lab needs scikit-learn: pip install 'dicom-node[lab]'")
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
 from dicom_node.lab import calibrate, metrics
@@ -46,6 +46,51 @@ def test_too_few_fractures_certify_nothing() -> None:
     assert not bound.certified
     assert bound.threshold == 0.0
     assert bound.reached == pytest.approx(calibrate.upper_bound(0, 20, 0.95))
+
+
+def test_misses_that_crowd_in_one_group_lower_the_threshold() -> None:
+    labels = np.ones(200, dtype=np.bool_)
+    p = np.linspace(0.0, 1.0, 200)
+    alone = np.array([f"g{index}" for index in range(200)])
+    # The likeliest to be missed all belong to three groups of twenty; drawn again, two of them may come twice.
+    crowded = np.array([f"g{index // 20}" for index in range(200)])
+    by_image = calibrate.control_misses(p, labels, 0.10, 0.95)
+    spread = calibrate.control_misses(p, labels, 0.10, 0.95, alone)
+    bound = calibrate.control_misses(p, labels, 0.10, 0.95, crowded)
+    assert spread.threshold <= by_image.threshold
+    assert bound.threshold < spread.threshold
+    assert bound.reached_by_group <= 0.10
+    assert (spread.groups, bound.groups) == (200, 10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bound_by_group_is_that_of_a_plain_bootstrap(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    owners = random.integers(0, 12, 80).astype(str)
+    missed = np.arange(80) < 6
+    members = [np.flatnonzero(owners == one) for one in np.unique(owners)]
+    rates = []
+    for _ in range(4000):
+        rows = np.concatenate([members[i] for i in random.integers(0, len(members), len(members))])
+        rates.append(missed[rows].mean())
+    ours = calibrate._bounds_by_group(owners, 6, 0.95)
+    assert ours[6] == pytest.approx(np.quantile(rates, 0.95), abs=0.02)
+    assert ours[0] == 0.0
+
+
+def test_the_promise_holds_on_new_groups() -> None:
+    """Over many draws of correlated groups, p_low misses more than was promised about one time in twenty or less."""
+    random = np.random.default_rng(7)
+    broken = 0
+    for _ in range(200):
+        shift = np.repeat(random.normal(0, 1.0, 60), 5)
+        z = random.normal(1.5, 1.0, 300) + shift
+        groups = np.repeat(np.arange(60), 5).astype(str)
+        bound = calibrate.control_misses(1 / (1 + np.exp(-z)), np.ones(300, dtype=np.bool_), 0.10, 0.95, groups)
+        limit = np.log(bound.threshold / (1 - bound.threshold)) if bound.threshold > 0 else -np.inf
+        # The true miss rate: z is normal with variance 1 + 1.
+        broken += bool(norm.cdf((limit - 1.5) / np.sqrt(2.0)) > 0.10)
+    assert broken <= 20  # 5 % of 200 are 10; a bootstrap of 60 groups is a little too sure of itself
 
 
 def test_precision_threshold_is_the_lowest_that_holds() -> None:

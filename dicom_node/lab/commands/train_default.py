@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,13 +11,13 @@ if TYPE_CHECKING:
     from dicom_node.lab.experiment import Plan
     from dicom_node.lab.train import Recipe
 
-SUMMARY: Final = "train the compact model from scratch and write its bundle"
+SUMMARY: Final = "train the default model, measure it by group, and write its bundle"
 _DETAILS: Final = """\
 goes in:   --data, a folder of the FracAtlas layout: dataset.csv, fractures.json and images/
 comes out: --out, a complete model bundle with its card, and the working files in --runs
 after Ctrl-C the same command goes on with the models that are not finished
 
-example:   dicom-node lab train-default --data fracatlas --out engines/compact-fracatlas --minutes 30
+example:   dicom-node lab train-default --data fracatlas --out engines/extremity-fracatlas --minutes 120
 """
 
 
@@ -32,6 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=float, default=30.0, help="wall time of training, all folds and the final model together"
     )
     parser.add_argument("--steps", type=int, default=0, help="steps of each model, in place of --minutes; repeatable")
+    parser.add_argument(
+        "--network",
+        choices=("lite0", "compact"),
+        default="lite0",
+        help="EfficientNet-Lite0 (default), or the small one",
+    )
+    parser.add_argument(
+        "--start",
+        choices=("imagenet", "scratch"),
+        default="imagenet",
+        help="first weights: ImageNet's, from a package of the extra lab (default), or none",
+    )
     parser.add_argument("--folds", type=int, default=3, help="grouped folds for the held-out figures (default 3)")
     parser.add_argument("--jobs", type=int, default=2, help="models trained side by side (default 2)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each (default 1)")
@@ -54,15 +64,13 @@ def run(args: argparse.Namespace) -> int:
     material = experiment.gather(plan)
     experiment.train_all(plan, material)
     held_out = experiment.hold_out(plan, material)
-    evaluation = evaluate.evaluate(material, held_out, args.seed)
+    evaluation, _, _ = evaluate.evaluate(material, held_out, args.seed)
     say(f"held out: AUC {evaluation.auc:.3f}, shortcuts alone {evaluation.shortcut_auc:.3f}")
     model = experiment.final_model(plan, material)
     steps, minutes = experiment.spent(plan, material)
-    made = bundle_writer.Run(command_line(args), args.seed, args.folds, steps, minutes)
+    made = bundle_writer.Run(command_line(args), args.seed, args.folds, plan.recipe, steps, minutes)
     contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
     parity = bundle_writer.write(contents, args.out)
-    report = {"evaluation": asdict(evaluation), "parity": asdict(parity), "counts": asdict(material.counts)}
-    (plan.run_folder / "report.json").write_text(json.dumps(report, indent=1, default=str), encoding="utf-8")
     say(f"bundle: {args.out}, {parity.images} images of parity")
     return 0
 
@@ -70,19 +78,22 @@ def run(args: argparse.Namespace) -> int:
 def plan_of(args: argparse.Namespace) -> Plan:
     """Return the plan that the arguments describe."""
     from dicom_node.lab.experiment import Plan  # noqa: PLC0415 - as above
-    from dicom_node.lab.head import Regularisation  # noqa: PLC0415
 
-    name = f"{args.out.resolve().name}-seed{args.seed}-{_budget(args, '-')}-folds-{args.folds}"
-    return Plan(
-        args.data, args.runs / name, args.folds, args.seed, _recipe(args), Regularisation(), args.jobs, args.threads
-    )
+    name = f"{args.network}-{args.start}-seed{args.seed}-{_budget(args, '-')}-folds-{args.folds}"
+    return Plan(args.data, args.runs / name, args.folds, args.seed, _recipe(args), args.jobs, args.threads)
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
     from dicom_node.lab.train import Recipe  # noqa: PLC0415 - as above
 
     rounds = math.ceil((args.folds + 1) / args.jobs)
-    return Recipe(seconds=args.minutes * 60.0 / rounds, steps=args.steps, bfloat16=args.bfloat16)
+    return Recipe(
+        seconds=args.minutes * 60.0 / rounds,
+        steps=args.steps,
+        network=args.network,
+        start=args.start,
+        bfloat16=args.bfloat16,
+    )
 
 
 def _budget(args: argparse.Namespace, between: str) -> str:
@@ -94,6 +105,6 @@ def command_line(args: argparse.Namespace) -> str:
     precision = " --bfloat16" if args.bfloat16 else ""
     return (
         f"dicom-node lab train-default --data {args.data.resolve().name} --out engines/{args.out.resolve().name} "
-        f"--{_budget(args, ' ')} --folds {args.folds} --jobs {args.jobs} "
+        f"--network {args.network} --start {args.start} --{_budget(args, ' ')} --folds {args.folds} --jobs {args.jobs} "
         f"--threads {args.threads} --seed {args.seed}{precision}"
     )

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from dicom_node.core.decision import Gate, Policy, aggregate, decide_view, is_plausible, is_trusted
+from dicom_node.core.decision import (
+    Gate,
+    Policy,
+    RegionGate,
+    aggregate,
+    decide_view,
+    is_plausible,
+    is_trusted,
+    lower_threshold,
+)
 from dicom_node.core.findings import Outcome, Reason, ReasonCode, ViewFinding, not_analysed
 from dicom_node.core.localisation import MapMeasures
 
@@ -44,6 +53,43 @@ def test_localisation_is_the_published_rule() -> None:
     for bad in (replace(GOOD, entropy=0.91), replace(GOOD, area=0.41)):
         assert decide_view(0.9, bad, ORIGINAL)[0] is Outcome.INCONCLUSIVE
         assert not is_trusted(bad, ORIGINAL)
+
+
+REGIONAL = replace(
+    GATE,
+    regions=(
+        RegionGate("hand", ("HAND", "WRIST"), 0.2),
+        RegionGate("leg", ("KNEE",), 0.05),
+        RegionGate("hip", ("HIP",), None),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("body_part", "p_low"),
+    [("HAND", 0.2), ("WRIST", 0.2), ("KNEE", 0.05), ("HIP", None), ("", 0.05), ("EXTREMITY", 0.05)],
+)
+def test_an_image_is_held_against_its_regions_threshold_and_an_unknown_one_against_the_strictest(
+    body_part: str, p_low: float | None
+) -> None:
+    assert lower_threshold(REGIONAL, body_part) == p_low
+    expected = {0.2: Outcome.NEGATIVE, 0.05: Outcome.INCONCLUSIVE, None: Outcome.INCONCLUSIVE}[p_low]
+    assert decide_view(0.15, GOOD, REGIONAL, body_part)[0] is expected
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_a_region_that_could_not_be_certified_is_inconclusive_only(policy: Policy, probability: float) -> None:
+    outcome, reason = decide_view(probability, GOOD, replace(REGIONAL, policy=policy), "HIP")
+    assert outcome is Outcome.INCONCLUSIVE
+    assert reason is not None
+    assert reason.code is ReasonCode.NOT_CERTIFIED
+
+
+def test_a_regions_threshold_above_p_high_leaves_no_positive_below_it() -> None:
+    gate = replace(GATE, regions=(RegionGate("hand", ("HAND",), 0.7),))
+    assert decide_view(0.6, GOOD, gate, "HAND")[0] is Outcome.NEGATIVE
+    assert decide_view(0.7, GOOD, gate, "HAND")[0] is Outcome.POSITIVE
 
 
 def test_a_doubtful_map_never_turns_a_positive_into_a_negative() -> None:

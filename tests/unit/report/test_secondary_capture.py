@@ -139,7 +139,7 @@ def test_long_words_stay_in_their_boxes():
 @pytest.mark.parametrize("high", [0.0, 0.02, 0.51, 0.98, 1.0])
 def test_threshold_labels_never_overlap(low, high):
     gate = replace(cases.GATE, p_low=min(low, high), p_high=max(low, high))
-    marks = page_module._thresholds(gate)
+    marks = page_module._thresholds(gate, gate.p_low)
     first, second = page_module._label_starts(marks, 40, 984)
     assert first >= 40
     assert first + width_of(marks[0][1], 16) < second
@@ -148,8 +148,17 @@ def test_threshold_labels_never_overlap(low, high):
 
 def test_the_localisation_policy_has_one_threshold():
     gate = replace(cases.GATE, policy=Policy.LOCALISATION)
-    assert len(page_module._thresholds(gate)) == 1
-    assert len(page_module._label_starts(page_module._thresholds(gate), 40, 984)) == 1
+    assert len(page_module._thresholds(gate, 0.1)) == 1
+    assert len(page_module._label_starts(page_module._thresholds(gate, 0.1), 40, 984)) == 1
+
+
+def test_the_thresholds_drawn_are_those_of_the_likeliest_views_region():
+    assert page_module._thresholds(cases.GATE, 0.04)[0] == (0.04, "negative below 4.0 %")
+    assert page_module._thresholds(cases.GATE, 0.9)[1][0] == 0.9
+    assert page_module._thresholds(cases.GATE, None) == []
+    low, high = cases.view(cases.P), cases.view(cases.N)
+    low = replace(low, finding=replace(low.finding, negative_below=0.03))
+    assert page_module._applied(cases.request(low, high)) == 0.03
 
 
 def test_text_is_cut_with_dots():
