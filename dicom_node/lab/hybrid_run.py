@@ -36,7 +36,7 @@ def save_answers(run: RunFolder, shape: Shape, rows: tuple[Row, ...], answers: A
         for row, z, one in zip(rows, answers.z.tolist(), p.tolist(), strict=True):
             writer.writerow([row.path, int(row.label), row.group, row.study, row.region, repr(z), f"{one:.6f}"])
     height, width = answers.maps.shape[1:]
-    body = np.stack([hybrid.body_cells(shape, grey, height, width) for grey in hybrid.read_grey(rows)])
+    body = np.stack([shape.prepare(grey).body_cells(height, width) for grey in hybrid.read_grey(rows)])
     np.savez(run.path / MAPS, maps=answers.maps, body=body, bias=np.float64(answers.bias))
 
 
