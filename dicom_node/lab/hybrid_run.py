@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dicom_node.lab import folder_cnn, hybrid, hybrid_figures, metrics, selective
+from dicom_node.lab import evaluation_measures as measures
+from dicom_node.lab import figures, folder_cnn, hybrid, metrics, selective
 from dicom_node.lab.gate_policies import Cases
 from dicom_node.lab.layouts import VAL
 from dicom_node.lab.runs import LabError, Section
@@ -68,7 +69,7 @@ def report(
     labels = np.array([row.label for row in rows], dtype=np.bool_)
     groups = np.array([row.group for row in rows])
     p = hybrid.sigmoid(answers.z)
-    confidence, loss = np.maximum(p, 1.0 - p), ((p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - the likelier
+    confidence, loss = selective.likelier(labels, p)
     found = {
         "images": material.listing.counts(),
         "epochs": len(trained.history),
@@ -101,23 +102,20 @@ def _page(
     folder_data: bool,
 ) -> tuple[str, list[Section]]:
     labels, p = scored
-    figures = folder_cnn.figures(labels, p)
-    confidence, loss = np.maximum(p, 1.0 - p), ((p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - as above
+    at = folder_cnn.figures(labels, p)
+    name = "network"
+    counts = [[at.true_negative, at.false_positive], [at.false_negative, at.true_positive]]
     pictures = [
-        hybrid_figures.roc(run.picture("roc"), labels, p),
-        hybrid_figures.precision_recall(run.picture("precision-recall"), labels, p),
-        hybrid_figures.reliability(run.picture("reliability"), labels, p),
-        hybrid_figures.risk_coverage(
-            run.picture("risk-coverage"), {"probability": selective.risk_coverage(confidence, loss)}
+        figures.roc(run.picture("roc"), labels, {name: p}),
+        figures.precision_recall(run.picture("precision-recall"), labels, {name: p}),
+        figures.reliability(run.picture("reliability"), {name: measures.reliability(labels, p)}),
+        figures.risk_coverage(
+            run.picture("risk-coverage"), {name: selective.risk_coverage(*selective.likelier(labels, p))}
         ),
-        hybrid_figures.confusion(
-            run.picture("confusion"),
-            [[figures.true_negative, figures.false_positive], [figures.false_negative, figures.true_positive]],
-            ["negative", "positive"],
-        ),
+        figures.confusion(run.picture("confusion"), "Confusion at p = 0.5", counts, ["not fractured", "fractured"]),
     ]
     table = [("figure", "validation")]
-    table += [(name.replace("_", " "), shown(getattr(figures, name))) for name in figures.__slots__]
+    table += [(field.replace("_", " "), shown(getattr(at, field))) for field in at.__slots__]
     title = "Folder-data CNN" if folder_data else "Hybrid CNN for triage"
     return title, [
         Section("Images", account(material.listing.counts())),
@@ -125,7 +123,7 @@ def _page(
             "Training",
             f"{len(trained.history)} epochs; the best validation AUC, {trained.best_auc:.4f}, was reached in epoch "
             f"{trained.best_epoch}. It was chosen on the validation images, so their figures are a little too good.",
-            pictures=[hybrid_figures.history(run.picture("training"), trained.history, trained.best_epoch)],
+            pictures=[figures.history(run.picture("training"), trained.history, trained.best_epoch)],
         ),
         Section("Validation", "Called positive from p = 0.5 on.", table, pictures),
     ]
