@@ -108,7 +108,12 @@ def accept(
                 maps.append(measure(found.shown_map.values, found.shown_map.body, bundle.gate.alpha))
     finally:
         embedder.close()
-    largest = float(np.max(differences)) if differences else float("nan")
+    if not differences:
+        message = (
+            f"none of the {skipped} images could be tried: they cannot be read, or are too small or flat; give others"
+        )
+        raise LabError(message)
+    largest = float(np.max(differences))  # NaN where any of them is
     if not largest <= DIFFERENCE:
         message = (
             f"the bundle does not answer as the {whose} does: over {len(differences)} images the logits differ by up "
