@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dicom_node.core.radiograph import EvidenceMap
+from dicom_node.lab import case_pictures, figures, folder_cnn, hybrid, layouts, metrics, selective
 from dicom_node.lab import evaluation_measures as measures
-from dicom_node.lab import figures, folder_cnn, hybrid, metrics, selective
+from dicom_node.lab.case_pictures import Marks, Scored
 from dicom_node.lab.gate_policies import Cases
 from dicom_node.lab.layouts import VAL
 from dicom_node.lab.runs import LabError, Section
@@ -62,7 +64,7 @@ def load_cases(run: Path) -> tuple[list[str], Cases]:
 
 
 def report(
-    run: RunFolder, material: Material, trained: Trained, answers: Answers, *, folder_data: bool
+    run: RunFolder, shape: Shape, material: Material, trained: Trained, answers: Answers, *, folder_data: bool
 ) -> dict[str, Any]:
     """Write metrics.json, the pictures and report.html of a trained run, and return the metrics."""
     rows, _ = material.of(VAL)
@@ -89,8 +91,23 @@ def report(
         "note": "the epoch kept was chosen on these same validation images, so their figures are a little too good",
     }
     run.save_metrics(found)
-    run.write_report(*_page(run, material, trained, (labels, p), folder_data=folder_data))
+    title, sections = _page(run, material, trained, (labels, p), folder_data=folder_data)
+    run.write_report(title, [*sections, _cases(run, shape, rows, answers)])
     return found
+
+
+def _cases(run: RunFolder, shape: Shape, rows: tuple[Row, ...], answers: Answers) -> Section:
+    def marks(row: int) -> Marks:
+        grey = layouts.decode(rows[row].path.read_bytes())
+        prepared, values = shape.prepare(grey), answers.maps[row]
+        shown = EvidenceMap(values, prepared.body_cells(*values.shape), prepared.geometry, "evidence")
+        return Marks(rows[row].boxes, shown)
+
+    labels = np.array([row.label for row in rows], dtype=np.bool_)
+    scored = Scored([row.path for row in rows], labels, hybrid.sigmoid(answers.z))
+    words = "Of the validation images, called positive from p = 0.5 on; the probability is not calibrated."
+    sheet = case_pictures.contact_sheet(run.picture("cases"), scored, marks)
+    return Section("Best and worst cases", words, pictures=[sheet])
 
 
 def _page(

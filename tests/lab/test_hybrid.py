@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,6 +56,8 @@ def test_run_folder_is_complete_and_the_toy_is_learnt(trained: Path) -> None:
     assert "140 listed = 140 used + 0 excluded" in page
     assert "http://" not in page
     assert 'src="data:image/png' in page
+    assert "Best and worst cases" in page
+    assert cv2.imread(str(trained / "pictures" / "cases.png")).shape[1] == 1000
 
 
 def test_scores_and_maps_belong_together(trained: Path) -> None:

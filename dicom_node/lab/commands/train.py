@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     rows, places = material.of(layouts.VAL)
     answers = hybrid.answer(model, material.inputs, places, task.device)
     hybrid_run.save_answers(folder, shape, rows, answers)
-    found = hybrid_run.report(folder, material, trained, answers, folder_data=args.system == "folder-cnn")
+    found = hybrid_run.report(folder, shape, material, trained, answers, folder_data=args.system == "folder-cnn")
     folder.log(f"finished after {len(trained.history)} epochs")
     say(_summary(found["validation"]))
     say(f"{args.out / 'report.html'}")
