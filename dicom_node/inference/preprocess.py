@@ -10,6 +10,7 @@ import numpy as np
 
 from dicom_node.core.errors import BundleError
 from dicom_node.core.radiograph import InputGeometry
+from dicom_node.inference import stretch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,8 +53,11 @@ class Prepared:
 
 def prepare(preprocessing_id: str, grey: NDArray[np.uint16]) -> Prepared:
     """Return the input that the named preprocessing makes of an image (uint16, after VOI and polarity)."""
+    if (side := stretch.side_of(preprocessing_id)) is not None:
+        return _stretched(grey, side)
     if preprocessing_id != LCN_LETTERBOX_512:
-        message = f"unknown preprocessing {preprocessing_id!r}: this version knows {LCN_LETTERBOX_512!r}"
+        known = f"{LCN_LETTERBOX_512!r} and stretch-luma-SIDE-v1"
+        message = f"unknown preprocessing {preprocessing_id!r}: this version knows {known}"
         raise BundleError(message)
     geometry = _letterbox(int(grey.shape[0]), int(grey.shape[1]))
     top, left, bottom, right = (round(edge) for edge in geometry.content)
@@ -125,3 +129,9 @@ def _body(content: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.ones((height, width), dtype=np.bool_)
     full = cv2.resize(np.asarray(closed, dtype=np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return np.asarray(full > 0, dtype=np.bool_)
+
+
+def _stretched(grey: NDArray[np.uint16], side: int) -> Prepared:
+    content = stretch.unit(stretch.luma(grey, side))
+    geometry = stretch.geometry(int(grey.shape[0]), int(grey.shape[1]), side)
+    return Prepared(content[None, None], geometry, _body(content))

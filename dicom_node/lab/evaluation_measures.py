@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from dicom_node.lab import calibrate, metrics
+from dicom_node.lab import calibrate, metrics, selective
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +76,22 @@ def discrimination(scores: Scores, bootstrap: Bootstrap) -> dict[str, Any]:
         "fractured": int(scores.labels.sum()),
         "auc": figure(scores, scores.z, metrics.auc, bootstrap),
         "average_precision": figure(scores, scores.z, metrics.average_precision, bootstrap),
+    }
+
+
+def selective_figures(scores: Scores, p: NDArray[np.float64], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return AURC and AUGRC of deciding the surest calibrated probabilities first, each with its interval."""
+
+    def area(of: Callable[..., float | None]) -> Callable[[NDArray[np.bool_], NDArray[np.float64]], float]:
+        def statistic(labels: NDArray[np.bool_], q: NDArray[np.float64]) -> float:
+            found = of(*selective.likelier(labels, q))
+            return float("nan") if found is None else found
+
+        return statistic
+
+    return {
+        "aurc": figure(scores, p, area(selective.aurc), bootstrap),
+        "augrc": figure(scores, p, area(selective.augrc), bootstrap),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dicom_node.lab import dataset, figures, shortcuts
+from dicom_node.lab import dataset, figures, selective, shortcuts
 from dicom_node.lab import evaluation_measures as measures
 from dicom_node.lab.evaluation_folds import HONEST, PUBLISHED, Folding, fold_aucs
 from dicom_node.lab.runs import RunFolder, Section
@@ -32,6 +32,10 @@ WORDS: Final = {
         "Folds and intervals by group: no patient is on both sides, and whole groups are drawn again. Each image "
         "counts in every region it shows; Platt scaling, fitted on the other folds."
     ),
+}
+_AREAS: Final = {
+    "aurc": "AURC, under selective risk against coverage",
+    "augrc": "AUGRC, under generalised risk against coverage",
 }
 METHOD: Final = {PUBLISHED: measures.TEMPERATURE, HONEST: measures.PLATT}
 
@@ -95,6 +99,7 @@ def measure(found: Embeddings, folding: Folding, z: NDArray[np.float64], bootstr
             "without": measures.discrimination(scores.among(~hardware), bootstrap),
         },
         "shortcuts_alone": _shortcut_figure(done, bootstrap),
+        "selective": measures.selective_figures(scores, done.p, bootstrap),
         "calibration": measures.calibration_figures(scores, bootstrap),
     }
 
@@ -126,7 +131,7 @@ def _regions(found: Embeddings, among: NDArray[np.bool_], protocol: str) -> dict
 def draw(
     run: RunFolder, found: Embeddings, folding: Folding, z: NDArray[np.float64], metrics: dict[str, Any]
 ) -> list[Path]:
-    """Draw ROC, precision-recall, reliability, confusion and, where it was measured, data efficiency."""
+    """Draw ROC, precision-recall, reliability, risk-coverage, confusion and, where it was measured, data efficiency."""
     done = evaluated(found, folding, z, found.scored & (folding.folds >= 0))
     labels = done.scores.labels
     if measures.undefined(labels):
@@ -136,12 +141,21 @@ def draw(
         figures.roc(run.picture("roc"), labels, curves),
         figures.precision_recall(run.picture("precision_recall"), labels, curves),
         figures.reliability(run.picture("reliability"), reliability_bins(done.scores)),
-        figures.confusion(run.picture("confusion"), metrics["at_threshold"]["confusion"], _THRESHOLD),
+        figures.risk_coverage(
+            run.picture("risk_coverage"), {"probe": selective.risk_coverage(*selective.likelier(labels, done.p))}
+        ),
+        _confusion(run, metrics["at_threshold"]["confusion"]),
     ]
     if metrics.get("data_efficiency"):
         learnt = len(folding.parts(found, folding.numbers[0])[0])
         pictures.append(figures.data_efficiency(run.picture("data_efficiency"), metrics["data_efficiency"], learnt))
     return pictures
+
+
+def _confusion(run: RunFolder, table: dict[str, int]) -> Path:
+    counts = [[table["true_negative"], table["false_positive"]], [table["false_negative"], table["true_positive"]]]
+    title = f"Confusion at p = {_THRESHOLD:g}"
+    return figures.confusion(run.picture("confusion"), title, counts, ["not fractured", "fractured"])
 
 
 def reliability_bins(scores: Scores) -> dict[str, list[tuple[float, float, int]]]:
@@ -177,6 +191,12 @@ def sections(metrics: dict[str, Any], pictures: Sequence[Path]) -> list[Section]
             "At p = 0.5, calibrated",
             "",
             [["part", "sensitivity", "specificity", "precision", "F1", "accuracy"], *_threshold_rows(metrics)],
+        ),
+        Section(
+            "Abstaining",
+            "What is decided first is what the calibrated probability is surest of; risk is the share of wrong answers "
+            "at the likelier class. Lower is better.",
+            [["area", "value"], *((_AREAS[name], text_of(one)) for name, one in metrics["selective"].items())],
         ),
         Section("Calibration", calibration_words(metrics["calibration"]), calibration_table(metrics["calibration"])),
     ]

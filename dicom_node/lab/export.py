@@ -28,8 +28,8 @@ OUTPUT: Final = "features"
 SIDE: Final = 512
 _COSINE: Final = 0.9999
 _LOGIT: Final = 1e-2
-_MIB: Final = 2**20
-_LARGEST: Final = 16 * _MIB
+MIB: Final = 2**20
+_LARGEST: Final = 16 * MIB
 
 
 class ExportError(RuntimeError):
@@ -47,13 +47,21 @@ class Parity:
 
 
 def write_onnx(model: Model, path: Path) -> None:
-    """Export in float32 with a free batch axis, everything in one file."""
-    network = ChannelsLast(model.embedder.to(memory_format=torch.contiguous_format)).eval()
-    sample = torch.zeros((2, 1, SIDE, SIDE))
+    """Export the default model's embedder, small enough to be shipped."""
+    embedder = model.embedder.to(memory_format=torch.contiguous_format)
+    write_network(ChannelsLast(embedder), SIDE, path, largest=_LARGEST)
+
+
+def write_network(network: torch.nn.Module, side: int, path: Path, largest: int) -> None:
+    """Export image [B, 1, side, side] to features, channels last, in float32 with a free batch axis, as one file.
+
+    Raises ExportError where the file has more than `largest` bytes.
+    """
+    sample = torch.zeros((2, 1, side, side))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network,
+            network.eval(),
             (sample,),
             str(path),
             dynamo=True,
@@ -66,8 +74,8 @@ def write_onnx(model: Model, path: Path) -> None:
         )
     _forget_origin(path)
     size = path.stat().st_size
-    if size > _LARGEST:
-        message = f"the ONNX file has {size / _MIB:.1f} MiB, more than the {_LARGEST // _MIB} MiB that are allowed"
+    if size > largest:
+        message = f"the ONNX file has {size / MIB:.1f} MiB, more than the {largest // MIB} MiB that are allowed"
         raise ExportError(message)
     onnx.checker.check_model(str(path), full_check=True)
 

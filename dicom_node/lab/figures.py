@@ -13,6 +13,10 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_node.lab.gate_grid import Cell
+    from dicom_node.lab.hybrid_train import Epoch
+    from dicom_node.lab.selective import RiskCoverage, ThreeOutcomes
+
 _SIZE: Final = (5.0, 4.4)
 _DOTS: Final = 110
 _FAINT: Final = {"color": "0.6", "linewidth": 1.0, "linestyle": "--"}
@@ -85,21 +89,75 @@ def data_efficiency(path: Path, curve: Sequence[Mapping[str, Any]], learnt: int)
     return _save(figure, path)
 
 
-def confusion(path: Path, table: Mapping[str, int], threshold: float) -> Path:
-    """Draw the confusion table at a threshold."""
-    figure, axes = _axes(f"Confusion at p = {threshold:g}", "said", "is")
-    cells = np.array(
-        [[table["true_negative"], table["false_positive"]], [table["false_negative"], table["true_positive"]]]
-    )
+def confusion(path: Path, title: str, counts: Sequence[Sequence[int]], columns: Sequence[str]) -> Path:
+    """Draw counts, a row each for "not fractured" and "fractured", a column for each thing that can be said."""
+    figure, axes = _axes(title, "said", "is")
+    cells = np.array(counts)
     shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     for (row, column), count in np.ndenumerate(cells):
         ink = "white" if shares[row, column] > _HALF else "black"
         text = f"{count}\n{shares[row, column]:.0%}"
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=13)
-    axes.set_xticks([0, 1], ["not fractured", "fractured"])
+    axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks([0, 1], ["not fractured", "fractured"], rotation=90, va="center")
     axes.grid(visible=False)
+    return _save(figure, path)
+
+
+def risk_coverage(path: Path, curves: Mapping[str, RiskCoverage]) -> Path:
+    """Draw selective risk (solid) and generalised risk (dashed) of each confidence against the share decided."""
+    figure, axes = _axes("Risk and coverage", "coverage (share decided)", "risk")
+    for name, curve in curves.items():
+        (line,) = axes.plot(curve.coverage, curve.risk, label=f"{name}: selective")
+        style = {"color": line.get_color(), "linestyle": "--", "label": f"{name}: generalised"}
+        axes.plot(curve.coverage, curve.generalised, **style)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=9)
+    return _save(figure, path)
+
+
+def history(path: Path, epochs: Sequence[Epoch], best: int) -> Path:
+    """Draw the training loss and the validation AUC, epoch by epoch."""
+    figure, axes = _axes("Training", "epoch", "training loss")
+    numbers = [one.number for one in epochs]
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.plot(numbers, [one.loss for one in epochs], color="tab:gray", marker=".")
+    other = axes.twinx()
+    other.plot(numbers, [one.auc for one in epochs], color="tab:blue", marker=".")
+    other.axvline(best, color="tab:blue", linestyle=":")
+    other.set_ylabel("validation AUC (dotted: the epoch kept)", color="tab:blue")
+    return _save(figure, path)
+
+
+def coverage_accuracy(
+    path: Path, cells: Sequence[Cell], chosen: ThreeOutcomes, others: Mapping[str, ThreeOutcomes]
+) -> Path:
+    """Draw every cell of the grid: accuracy on decided cases against coverage, coloured by the inconclusive rate.
+
+    chosen: circled. others: further gates by name, as crosses. What has no accuracy (nothing decided) is not drawn.
+    """
+    figure, axes = _axes("Cells of the grid", "coverage (share decided)", "accuracy on decided cases")
+    drawn = [cell.figures for cell in cells if cell.figures.accuracy is not None]
+    dots = axes.scatter(
+        [one.coverage for one in drawn],
+        [one.accuracy for one in drawn],
+        c=[one.inconclusive_rate for one in drawn],
+        cmap="viridis",
+        vmin=0,
+        s=22,
+        alpha=0.8,
+    )
+    figure.colorbar(dots, ax=axes, label="inconclusive rate")
+    ring = {"s": 130, "facecolors": "none", "edgecolors": "red", "linewidths": 2}
+    marks = [("chosen cell", chosen, ring)]
+    marks += [(name, one, {"s": 90, "marker": "x", "linewidths": 2}) for name, one in others.items()]
+    for name, one, look in marks:
+        if one.accuracy is not None:
+            axes.scatter([one.coverage], [one.accuracy], label=name, **look)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=9)
     return _save(figure, path)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_node.lab import gate_grid, gate_policies, hybrid, hybrid_figures, metrics, selective
+from dicom_node.lab import evaluation_measures as measures
+from dicom_node.lab import figures, gate_grid, gate_policies, hybrid, metrics, selective
 from dicom_node.lab.gate_grid import Cell, Rule
 from dicom_node.lab.hybrid_run import shown
 from dicom_node.lab.runs import Section
@@ -102,7 +103,7 @@ def _refused(certified: Certified) -> list[str]:
 
 def _selective(prove: Cases, certified: Certified) -> dict[str, Any]:
     p = certified.platt.probability(prove.z)
-    confidence, loss = np.maximum(p, 1.0 - p), ((p >= 0.5) != prove.labels).astype(np.float64)  # noqa: PLR2004 - likelier
+    confidence, loss = selective.likelier(prove.labels, p)
     return {
         "roc_auc": metrics.auc(prove.labels, prove.z),
         "brier": metrics.brier(prove.labels, p),
@@ -125,37 +126,36 @@ def _write_grid(path: Path, cells: Sequence[Cell]) -> None:
 
 def _draw_grid(run: RunFolder, cells: Sequence[Cell], chosen: Cell) -> Path:
     best = {"most accurate cell": gate_grid.most_accurate(cells).figures}
-    return hybrid_figures.coverage_accuracy(run.picture("coverage-accuracy"), cells, chosen, best)
+    return figures.coverage_accuracy(run.picture("coverage-accuracy"), cells, chosen.figures, best)
 
 
 def _draw(run: RunFolder, compared: Sequence[Compared], prove: Cases, certified: Certified) -> list[Path]:
     p = certified.platt.probability(prove.z)
-    loss = ((p >= 0.5) != prove.labels).astype(np.float64)  # noqa: PLR2004 - the likelier class
+    confidence, loss = selective.likelier(prove.labels, p)
     entropy = gate_grid.focus(prove.maps, (gate_policies.ALPHA,)).entropy
     curves = {
-        "probability": selective.risk_coverage(np.maximum(p, 1.0 - p), loss),
+        "probability": selective.risk_coverage(confidence, loss),
         "focus of the map": selective.risk_coverage(-entropy, loss),
     }
     return [
-        hybrid_figures.risk_coverage(run.picture("risk-coverage"), curves),
-        hybrid_figures.reliability(run.picture("reliability"), prove.labels, p),
+        figures.risk_coverage(run.picture("risk-coverage"), curves),
+        figures.reliability(run.picture("reliability"), {"Platt": measures.reliability(prove.labels, p)}),
         *(_confusion(run, number, one) for number, one in enumerate(compared, 1)),
     ]
 
 
 def _confusion(run: RunFolder, number: int, one: Compared) -> Path:
     name = one.name.replace(",", "").replace(" ", "-")
-    figures = one.figures
-    hit = round((figures.found or 0.0) * figures.fractured)
-    missed = round((figures.missed or 0.0) * figures.fractured)
-    between = figures.fractured - hit - missed
-    table = [
-        [figures.negative - missed, figures.inconclusive - between, figures.positive - hit],
+    did = one.figures
+    hit = round((did.found or 0.0) * did.fractured)
+    missed = round((did.missed or 0.0) * did.fractured)
+    between = did.fractured - hit - missed
+    counts = [
+        [did.negative - missed, did.inconclusive - between, did.positive - hit],
         [missed, between, hit],
     ]
-    return hybrid_figures.confusion(
-        run.picture(f"outcomes-{number}-{name}"), table, ["negative", "inconclusive", "positive"]
-    )
+    columns = ["negative", "inconclusive", "positive"]
+    return figures.confusion(run.picture(f"outcomes-{number}-{name}"), one.name.capitalize(), counts, columns)
 
 
 def _page(

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image as Picture
 from torch import Tensor, nn
 
+from dicom_node.inference import stretch
 from dicom_node.inference.evidence import evidence_map
-from dicom_node.inference.preprocess import LCN_LETTERBOX_512, prepare
+from dicom_node.inference.preprocess import LCN_LETTERBOX_512, Prepared, prepare
 from dicom_node.lab import gradcam, layouts
 from dicom_node.lab.network import CHANNELS, CompactEmbedder
 from dicom_node.lab.resnet import ResNet18
@@ -42,8 +41,8 @@ _CHUNK: Final = 32
 class Shape:
     """What a network is and what it is fed.
 
-    outputs: 1 logit (binary cross-entropy) or 2 (cross-entropy). preprocessing: "stretch" (luma in [0, 1], both sides
-    stretched to `side` with Pillow's bilinear filter, as the published systems do) or a bundle's preprocessing id.
+    outputs: 1 logit (binary cross-entropy) or 2 (cross-entropy). preprocessing: "stretch" (as the published systems do,
+    to `side` x `side` pixels) or lcn-letterbox-512-v1; preprocessing_id is what a bundle calls either.
     """
 
     network: str
@@ -58,6 +57,18 @@ class Shape:
         if self.preprocessing == LCN_LETTERBOX_512 and self.side != _LCN_SIDE:
             message = f"{LCN_LETTERBOX_512} makes {_LCN_SIDE}-px inputs, not {self.side}"
             raise LabError(message)
+        if self.preprocessing == STRETCH and not stretch.is_side(self.side):
+            message = f"--side {self.side}: give a multiple of {stretch.SIDE_STEP} up to {stretch.SIDE_MAX}"
+            raise LabError(message)
+
+    @property
+    def preprocessing_id(self) -> str:
+        """Return the id under which a node prepares images for this network."""
+        return stretch.id_of(self.side) if self.preprocessing == STRETCH else self.preprocessing
+
+    def prepare(self, grey: NDArray[np.uint8]) -> Prepared:
+        """Return what a node makes of an image (uint8 [rows, columns]); training knows no other way."""
+        return prepare(self.preprocessing_id, np.asarray(grey, dtype=np.uint16) * np.uint16(257))
 
 
 class CompactClassifier(nn.Module):  # type: ignore[misc] # torch is read as Any
@@ -112,39 +123,24 @@ def load(run: Path) -> tuple[Classifier, Shape]:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The preprocessed images on disk: codes [n, side, side], uint8 for the stretch and int16 for local contrast."""
+    """The prepared images on disk: codes [n, side, side], uint8 for the stretch (exact), int16 for local contrast."""
 
     codes: NDArray[Any]
 
     def batch(self, places: NDArray[np.int64]) -> Tensor:
         """Return the inputs [B, 1, side, side] at these places."""
-        scale = 255.0 if self.codes.dtype == np.uint8 else _LCN_SCALE
-        return torch.from_numpy(np.asarray(self.codes[places], dtype=np.float32) / np.float32(scale))[:, None]
+        chosen = self.codes[places]
+        if chosen.dtype == np.uint8:
+            return torch.from_numpy(stretch.unit(chosen))[:, None]
+        return torch.from_numpy(np.asarray(chosen, dtype=np.float32) / np.float32(_LCN_SCALE))[:, None]
 
 
 def encode(shape: Shape, grey: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return the codes [side, side] of one image."""
+    """Return the codes [side, side] of one image's prepared input."""
+    tensor = shape.prepare(grey).tensor[0, 0]
     if shape.preprocessing == STRETCH:
-        resized = Picture.fromarray(grey).resize((shape.side, shape.side), Picture.Resampling.BILINEAR)
-        return np.asarray(resized, dtype=np.uint8)
-    tensor = prepare(LCN_LETTERBOX_512, _sixteen(grey)).tensor[0, 0]
+        return np.asarray(np.rint(tensor * np.float32(255.0)), dtype=np.uint8)  # it came from whole numbers
     return np.asarray(np.rint(tensor * _LCN_SCALE), dtype=np.int16)
-
-
-def _sixteen(grey: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    sixteen: NDArray[np.uint16] = np.asarray(grey, dtype=np.uint16) * np.uint16(257)
-    return sixteen
-
-
-def body_cells(shape: Shape, grey: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.bool_]:
-    """Return which cells of a map [rows, columns] lie on the body, as the serving pipeline finds it."""
-    prepared = prepare(LCN_LETTERBOX_512, _sixteen(grey))
-    if shape.preprocessing == LCN_LETTERBOX_512:
-        return prepared.body_cells(rows, columns)
-    top, left, bottom, right = (round(edge) for edge in prepared.geometry.content)
-    content = prepared.body[top:bottom, left:right].astype(np.float32)
-    shares = cv2.resize(content, (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(shares >= 0.5, dtype=np.bool_)  # noqa: PLR2004 - half of the pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dicom_node.lab import folder_cnn, hybrid, hybrid_figures, metrics, selective
+from dicom_node.core.radiograph import EvidenceMap
+from dicom_node.lab import case_pictures, figures, folder_cnn, hybrid, layouts, metrics, selective
+from dicom_node.lab import evaluation_measures as measures
+from dicom_node.lab.case_pictures import Marks, Scored
 from dicom_node.lab.gate_policies import Cases
 from dicom_node.lab.layouts import VAL
 from dicom_node.lab.runs import LabError, Section
@@ -36,7 +39,7 @@ def save_answers(run: RunFolder, shape: Shape, rows: tuple[Row, ...], answers: A
         for row, z, one in zip(rows, answers.z.tolist(), p.tolist(), strict=True):
             writer.writerow([row.path, int(row.label), row.group, row.study, row.region, repr(z), f"{one:.6f}"])
     height, width = answers.maps.shape[1:]
-    body = np.stack([hybrid.body_cells(shape, grey, height, width) for grey in hybrid.read_grey(rows)])
+    body = np.stack([shape.prepare(grey).body_cells(height, width) for grey in hybrid.read_grey(rows)])
     np.savez(run.path / MAPS, maps=answers.maps, body=body, bias=np.float64(answers.bias))
 
 
@@ -61,14 +64,14 @@ def load_cases(run: Path) -> tuple[list[str], Cases]:
 
 
 def report(
-    run: RunFolder, material: Material, trained: Trained, answers: Answers, *, folder_data: bool
+    run: RunFolder, shape: Shape, material: Material, trained: Trained, answers: Answers, *, folder_data: bool
 ) -> dict[str, Any]:
     """Write metrics.json, the pictures and report.html of a trained run, and return the metrics."""
     rows, _ = material.of(VAL)
     labels = np.array([row.label for row in rows], dtype=np.bool_)
     groups = np.array([row.group for row in rows])
     p = hybrid.sigmoid(answers.z)
-    confidence, loss = np.maximum(p, 1.0 - p), ((p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - the likelier
+    confidence, loss = selective.likelier(labels, p)
     found = {
         "images": material.listing.counts(),
         "epochs": len(trained.history),
@@ -88,8 +91,23 @@ def report(
         "note": "the epoch kept was chosen on these same validation images, so their figures are a little too good",
     }
     run.save_metrics(found)
-    run.write_report(*_page(run, material, trained, (labels, p), folder_data=folder_data))
+    title, sections = _page(run, material, trained, (labels, p), folder_data=folder_data)
+    run.write_report(title, [*sections, _cases(run, shape, rows, answers)])
     return found
+
+
+def _cases(run: RunFolder, shape: Shape, rows: tuple[Row, ...], answers: Answers) -> Section:
+    def marks(row: int) -> Marks:
+        grey = layouts.decode(rows[row].path.read_bytes())
+        prepared, values = shape.prepare(grey), answers.maps[row]
+        shown = EvidenceMap(values, prepared.body_cells(*values.shape), prepared.geometry, "evidence")
+        return Marks(rows[row].boxes, shown)
+
+    labels = np.array([row.label for row in rows], dtype=np.bool_)
+    scored = Scored([row.path for row in rows], labels, hybrid.sigmoid(answers.z))
+    words = "Of the validation images, called positive from p = 0.5 on; the probability is not calibrated."
+    sheet = case_pictures.contact_sheet(run.picture("cases"), scored, marks)
+    return Section("Best and worst cases", words, pictures=[sheet])
 
 
 def _page(
@@ -101,23 +119,20 @@ def _page(
     folder_data: bool,
 ) -> tuple[str, list[Section]]:
     labels, p = scored
-    figures = folder_cnn.figures(labels, p)
-    confidence, loss = np.maximum(p, 1.0 - p), ((p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - as above
+    at = folder_cnn.figures(labels, p)
+    name = "network"
+    counts = [[at.true_negative, at.false_positive], [at.false_negative, at.true_positive]]
     pictures = [
-        hybrid_figures.roc(run.picture("roc"), labels, p),
-        hybrid_figures.precision_recall(run.picture("precision-recall"), labels, p),
-        hybrid_figures.reliability(run.picture("reliability"), labels, p),
-        hybrid_figures.risk_coverage(
-            run.picture("risk-coverage"), {"probability": selective.risk_coverage(confidence, loss)}
+        figures.roc(run.picture("roc"), labels, {name: p}),
+        figures.precision_recall(run.picture("precision-recall"), labels, {name: p}),
+        figures.reliability(run.picture("reliability"), {name: measures.reliability(labels, p)}),
+        figures.risk_coverage(
+            run.picture("risk-coverage"), {name: selective.risk_coverage(*selective.likelier(labels, p))}
         ),
-        hybrid_figures.confusion(
-            run.picture("confusion"),
-            [[figures.true_negative, figures.false_positive], [figures.false_negative, figures.true_positive]],
-            ["negative", "positive"],
-        ),
+        figures.confusion(run.picture("confusion"), "Confusion at p = 0.5", counts, ["not fractured", "fractured"]),
     ]
     table = [("figure", "validation")]
-    table += [(name.replace("_", " "), shown(getattr(figures, name))) for name in figures.__slots__]
+    table += [(field.replace("_", " "), shown(getattr(at, field))) for field in at.__slots__]
     title = "Folder-data CNN" if folder_data else "Hybrid CNN for triage"
     return title, [
         Section("Images", account(material.listing.counts())),
@@ -125,7 +140,7 @@ def _page(
             "Training",
             f"{len(trained.history)} epochs; the best validation AUC, {trained.best_auc:.4f}, was reached in epoch "
             f"{trained.best_epoch}. It was chosen on the validation images, so their figures are a little too good.",
-            pictures=[hybrid_figures.history(run.picture("training"), trained.history, trained.best_epoch)],
+            pictures=[figures.history(run.picture("training"), trained.history, trained.best_epoch)],
         ),
         Section("Validation", "Called positive from p = 0.5 on.", table, pictures),
     ]

@@ -56,7 +56,10 @@ class Code(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled image: group is what may not be split (a patient), study holds the views that belong together."""
+    """One labelled image: group is what may not be split (a patient), study holds the views that belong together.
+
+    boxes: where the data set says the fractures are, (x, y, width, height) in pixels of the file.
+    """
 
     path: Path
     label: bool
@@ -64,6 +67,7 @@ class Row:
     study: str
     region: str
     split: str
+    boxes: tuple[dataset.Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +246,7 @@ def _fracatlas(root: Path) -> Listing:
         else:
             region = "+".join(image.regions)
             # Studies are not known here: every image is one of its own.
-            rows.append(Row(path, image.fractured, image.group, image.name, region, ""))
+            rows.append(Row(path, image.fractured, image.group, image.name, region, "", image.boxes))
     return Listing(tuple(rows), tuple(excluded), len(images))
 
 

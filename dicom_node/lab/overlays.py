@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from dicom_node.core.radiograph import EvidenceMap, InputGeometry
+from dicom_node.core.radiograph import EvidenceMap
 from dicom_node.inference.evidence import evidence_map
-from dicom_node.inference.preprocess import prepare
 from dicom_node.lab import gradcam, hybrid
-from dicom_node.lab.hybrid import STRETCH
 from dicom_node.report.heatmap import blend, share_of_maximum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_node.core.radiograph import InputGeometry
     from dicom_node.lab.hybrid import Classifier, Shape
 
 HEIGHT: Final = 384
@@ -74,17 +73,9 @@ def _margin(output: Any) -> Any:
     return output[1] - output[0] if len(output) > 1 else output[0]
 
 
-def geometry_of(shape: Shape, grey: NDArray[np.uint8]) -> InputGeometry:
-    """Return how the network's input lies on the image."""
-    if shape.preprocessing != STRETCH:
-        return prepare(shape.preprocessing, np.asarray(grey, dtype=np.uint16) * np.uint16(257)).geometry
-    rows, columns = int(grey.shape[0]), int(grey.shape[1])
-    return InputGeometry(rows, columns, shape.side, shape.side, shape.side / rows, shape.side / columns, 0.0, 0.0)
-
-
 def side_by_side(shape: Shape, grey: NDArray[np.uint8], explained: Explained, caption: str) -> NDArray[np.uint8]:
     """Return one picture, RGB: the image, pytorch-grad-cam's overlay, and our Grad-CAM and signed evidence."""
-    geometry = geometry_of(shape, grey)
+    geometry = shape.prepare(grey).geometry
     width = min(_WIDEST, max(1, round(grey.shape[1] * HEIGHT / grey.shape[0])))
     small = np.asarray(cv2.resize(grey, (width, HEIGHT), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     panels = [

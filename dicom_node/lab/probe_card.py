@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_node.lab.evaluation_run import text_of
 
 if TYPE_CHECKING:
-    from dicom_node.lab.probe_accept import Acceptance
+    from dicom_node.lab.acceptance import Acceptance
 
 
 def text(tables: dict[str, Any], found: dict[str, Any], accepted: Acceptance, embedder: str) -> str:

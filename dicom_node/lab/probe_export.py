@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from dicom_node.inference.bundle import Bundle, load_bundle
-from dicom_node.lab import bundle_writer, probe_accept, probe_card, probe_file, thresholds
+from dicom_node.lab import acceptance, bundle_aside, probe_card, probe_file, thresholds
 from dicom_node.lab import evaluation_measures as measures
+from dicom_node.lab.acceptance import Trial
+from dicom_node.lab.cache import read_grey
 from dicom_node.lab.runs import LabError, read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_node.lab.acceptance import Acceptance, Heard
     from dicom_node.lab.embeddings import Listing
     from dicom_node.lab.evaluation_scores import ScoreTable
     from dicom_node.lab.probe import LinearProbe
-    from dicom_node.lab.probe_accept import Acceptance
 
 _COPIED: Final = ("embedder.onnx", "NOTICE", "LICENSE")
 _LOCALISER: Final = ("localiser_weight", "localiser_bias")
@@ -80,20 +81,8 @@ def read_run(folder: Path, base: Bundle) -> HeadRun:
 
 def export(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, out: Path) -> Acceptance:
     """Write the bundle beside its place, try it, and move it there only if it answers as the probe does."""
-    out = out.resolve()
-    if out.exists():
-        message = f"{out} exists; give a new folder, or remove the old bundle first"
-        raise LabError(message)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = out.parent / f".{out.name}.new-{os.getpid()}"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
-    try:
-        accepted = _fill(run, base, listing, naming, made)
-        made.rename(out)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return accepted
+    with bundle_aside.made_aside(out) as made:
+        return _fill(run, base, listing, naming, made)
 
 
 def _fill(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, made: Path) -> Acceptance:
@@ -104,11 +93,12 @@ def _fill(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, made: Pa
     if base.manifest.head.localiser:
         held = load_file(str(base.folder / "head.safetensors"))
         tensors |= {name: held[name] for name in _LOCALISER}
-    save_file(tensors, str(made / "head.safetensors"))
-    (made / "head.safetensors").chmod(0o644)  # save_file makes it private; a node runs as another user
+    bundle_aside.write_head(made, tensors)
     tables = manifest(run, base, naming)
-    _write(made, tables, "Not tried yet.\n")
-    accepted = probe_accept.accept(load_bundle(made), run.probe, listing)
+    bundle_aside.write_texts(made, tables, "Not tried yet.\n")
+    bundle = load_bundle(made)
+    trials = acceptance.chosen(trials_of(listing))
+    accepted = acceptance.accept(bundle, trials, read_grey, lambda _, heard: _asked(heard, run.probe, bundle), "probe")
     if tables["gate"]["map"] == "evidence":
         # What a trusted map looks like was just measured, on this head's own maps.
         tables["gate"] |= accepted.bounds
@@ -116,15 +106,23 @@ def _fill(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, made: Pa
         "acceptance_images": accepted.images,
         "acceptance_largest_logit_difference": accepted.largest_logit_difference,
     }
-    _write(made, tables, probe_card.text(tables, run.metrics, accepted, base.manifest.name))
+    bundle_aside.write_texts(made, tables, probe_card.text(tables, run.metrics, accepted, base.manifest.name))
     load_bundle(made)
     return accepted
 
 
-def _write(made: Path, tables: dict[str, Any], text: str) -> None:
-    (made / "manifest.toml").write_text(bundle_writer.to_toml(tables), encoding="utf-8")
-    (made / "MODEL_CARD.md").write_text(text, encoding="utf-8")
-    bundle_writer.write_sums(made)
+def trials_of(listing: Listing) -> list[Trial]:
+    """Return the usable images of a list."""
+    return [Trial(listing.folder / one.name, one.fractured) for one in listing.images if one.exclusion is None]
+
+
+def _asked(heard: Heard, probe: LinearProbe, bundle: Bundle) -> float:
+    """Return z as the probe itself says it: pool, standardise, weigh; in float64, unfolded."""
+    rows, columns = bundle.manifest.head.grid
+    pool = bundle.manifest.embedder.pool
+    blocks = heard.features.astype(np.float64).reshape(rows, pool, columns, pool, -1)
+    pooled = blocks.mean(axis=(1, 3)).reshape(-1)
+    return float(((pooled - probe.mean) / probe.scale) @ probe.coef + probe.intercept)
 
 
 def manifest(run: HeadRun, base: Bundle, naming: Naming) -> dict[str, Any]:

@@ -72,6 +72,11 @@ def augrc(confidence: NDArray[np.float64], loss: NDArray[np.float64]) -> float |
     return float(((before + curve.generalised) / 2.0 * steps).sum())
 
 
+def likelier(labels: NDArray[np.bool_], p: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the confidence of saying the likelier class, max(p, 1 - p), and its loss: 1 where that is wrong."""
+    return np.maximum(p, 1.0 - p), ((p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - of two classes
+
+
 @dataclass(frozen=True, slots=True)
 class ThreeOutcomes:
     """What a gate did to labelled cases.

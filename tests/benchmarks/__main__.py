@@ -1,4 +1,4 @@
-"""`scripts/bench`: what the node does under load, and under kill -9."""
+"""`scripts/bench`: what the node does under load and under kill -9, and what the lab's long steps cost."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def main() -> int:
     """Run one benchmark; 0: every result was right, 1: one was lost, doubled or wrong, 2: it cannot run."""
     arguments = _arguments()
     console = Console(stderr=True)
+    return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
+
+
+def _lab(arguments: argparse.Namespace, console: Console) -> int:
+    try:
+        from tests.benchmarks import lab  # noqa: PLC0415 - the other benchmarks need none of the lab's libraries
+    except ImportError as error:
+        console.print(f"the lab's libraries are not installed ({error.name}): scripts/setup dev")
+        return 2
+    return lab.run(arguments, console)
+
+
+def _node(arguments: argparse.Namespace, console: Console) -> int:
     if not orthanc.is_installed():
         console.print("Orthanc is not installed: apt-get install orthanc")
         return 2
@@ -56,18 +69,33 @@ def _arguments() -> argparse.Namespace:
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",
     }
     for name, text in help_.items():
-        sub = subparsers.add_parser(name, help=text, description=text)
-        sub.add_argument("--studies", type=int, default=200, help="studies of 1 to 4 views (default %(default)s)")
-        sub.add_argument("--json", type=Path, help="write the figures to this file")
-        sub.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
-        sub.add_argument("--limit-s", type=float, default=900.0, help="give up after this long (default %(default)s)")
-        sub.add_argument("--keep", action="store_true", help="keep the working folder")
-        if name == "end-to-end":
-            sub.add_argument("--singles", type=int, default=20, help="studies sent alone afterwards, for the latency")
-        else:
-            sub.add_argument("--kills", type=int, default=20, help="processes to kill (default %(default)s)")
-            sub.set_defaults(singles=0)
+        _add_node_arguments(subparsers.add_parser(name, help=text, description=text), name)
+    text = "embedding images and fitting the linear head: speed and memory (needs no Orthanc)"
+    _add_lab_arguments(subparsers.add_parser("lab", help=text, description=text))
     return parser.parse_args()
+
+
+def _add_node_arguments(sub: argparse.ArgumentParser, name: str) -> None:
+    sub.add_argument("--studies", type=int, default=200, help="studies of 1 to 4 views (default %(default)s)")
+    sub.add_argument("--json", type=Path, help="write the figures to this file")
+    sub.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
+    sub.add_argument("--limit-s", type=float, default=900.0, help="give up after this long (default %(default)s)")
+    sub.add_argument("--keep", action="store_true", help="keep the working folder")
+    if name == "end-to-end":
+        sub.add_argument("--singles", type=int, default=20, help="studies sent alone afterwards, for the latency")
+    else:
+        sub.add_argument("--kills", type=int, default=20, help="processes to kill (default %(default)s)")
+        sub.set_defaults(singles=0)
+
+
+def _add_lab_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--images", type=int, default=300, help="images to embed (default %(default)s)")
+    sub.add_argument("--readers", type=int, nargs="+", default=[1, 2, 4], help="reader threads (default 1 2 4)")
+    sub.add_argument("--rows", type=int, default=4000, help="embeddings to fit the head on (default %(default)s)")
+    sub.add_argument("--naive-rows", type=int, default=1000, help="of both ways side by side (default %(default)s)")
+    sub.add_argument("--width", type=int, default=88064, help="length of an embedding (default %(default)s)")
+    sub.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
+    sub.add_argument("--json", type=Path, help="write the figures to this file")
 
 
 if __name__ == "__main__":

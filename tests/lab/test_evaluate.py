@@ -108,11 +108,29 @@ def test_regions_are_multi_label_and_hardware_is_told_apart(honest: Path) -> Non
     assert (metrics["hardware"]["with"]["images"], metrics["hardware"]["without"]["images"]) == (10, N - 11)
 
 
+def test_abstaining_is_measured_on_the_calibrated_probabilities(honest: Path, made_head: Path) -> None:
+    labels, z, rows = _scores(honest)
+    folds = np.array([int(row["fold"]) for row in rows])
+    scores = Scores(labels, z, np.array([row["group"] for row in rows]), folds)
+    p = evaluation_measures.cross_fitted("platt", scores)
+    found = _metrics(honest)["selective"]
+    wrong = ((p >= 0.5) != labels).astype(float)
+    sure = np.maximum(p, 1 - p)
+    by_definition = np.mean([wrong[sure >= limit].mean() for limit in sure])
+    assert found["aurc"]["value"] == pytest.approx(by_definition)
+    assert found["aurc"]["low"] < found["aurc"]["value"] < found["aurc"]["high"]
+    assert 0 < found["augrc"]["value"] < wrong.mean() / 2  # better than deciding in any order
+    assert "AUGRC" in (made_head / "report.html").read_text(encoding="utf-8")
+    assert (made_head / "pictures" / "risk_coverage.png").exists()
+
+
 def test_a_figure_that_is_not_defined_is_null_with_its_reason() -> None:
     scores = Scores(np.zeros(5, dtype=bool), np.arange(5.0), np.array(list("abcde")), np.zeros(5, dtype=np.int64))
     found = evaluation_measures.discrimination(scores, Bootstrap(10))
     assert found["auc"] == {"value": None, "reason": "all 5 images are not fractured"}
     assert evaluation_measures.calibration_figures(scores, Bootstrap(10))["value"] is None
+    nothing = evaluation_measures.selective_figures(scores, np.full(5, np.nan), Bootstrap(10))
+    assert [one["value"] for one in nothing.values()] == [None, None]
     empty = scores.among(np.zeros(5, dtype=bool))
     assert evaluation_measures.discrimination(empty, Bootstrap(10))["auc"]["reason"] == "no image"
 
@@ -127,7 +145,7 @@ def test_the_data_efficiency_curve_rises_and_says_what_is_missing(honest: Path) 
 
 
 def test_report_and_pictures_are_there(honest: Path) -> None:
-    names = {"roc", "precision_recall", "reliability", "confusion", "data_efficiency"}
+    names = {"roc", "precision_recall", "reliability", "risk_coverage", "confusion", "data_efficiency"}
     assert {path.stem for path in (honest / "pictures").iterdir()} == names
     text = (honest / "report.html").read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == len(names)

@@ -119,9 +119,9 @@ def test_evidence_is_red_where_it_speaks_for_a_fracture_and_blue_where_against()
 
 def test_letterbox_and_stretch_lie_on_the_image_as_they_were_made() -> None:
     grey = np.random.default_rng(1).integers(0, 255, (100, 50)).astype(np.uint8)
-    stretch = overlays.geometry_of(hybrid.Shape("resnet18", 1, hybrid.STRETCH, 224), grey)
+    stretch = hybrid.Shape("resnet18", 1, hybrid.STRETCH, 224).prepare(grey).geometry
     assert stretch.to_image(224, 224) == pytest.approx((100.0, 50.0))
-    letterbox = overlays.geometry_of(hybrid.Shape("compact", 1, LCN_LETTERBOX_512, 512), grey)
+    letterbox = hybrid.Shape("compact", 1, LCN_LETTERBOX_512, 512).prepare(grey).geometry
     assert letterbox.content == (0.0, 128.0, 512.0, 384.0)
     scaled = np.zeros((512, 512), dtype=np.float32)
     scaled[:, :128] = 1.0  # heat on the padding alone is not shown

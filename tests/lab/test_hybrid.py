@@ -10,8 +10,10 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: pip install 'dicom-node[lab]'")
 pytest.importorskip("sklearn", reason="the lab needs scikit-learn: pip install 'dicom-node[lab]'")
@@ -54,6 +56,8 @@ def test_run_folder_is_complete_and_the_toy_is_learnt(trained: Path) -> None:
     assert "140 listed = 140 used + 0 excluded" in page
     assert "http://" not in page
     assert 'src="data:image/png' in page
+    assert "Best and worst cases" in page
+    assert cv2.imread(str(trained / "pictures" / "cases.png")).shape[1] == 1000
 
 
 def test_scores_and_maps_belong_together(trained: Path) -> None:
@@ -176,16 +180,20 @@ def test_inputs_are_made_once_and_again_when_a_file_changes(mura_like: Path, tmp
     assert other.inputs.codes.shape == (140, 32, 32)
 
 
-def test_inputs_are_what_the_two_preprocessings_say() -> None:
-    grey = np.random.default_rng(2).integers(0, 256, (90, 60)).astype(np.uint8)
-    codes = hybrid.encode(SHAPE, grey)
-    assert codes.shape == (64, 64)
-    assert codes.mean() == pytest.approx(grey.mean(), abs=2)
+@pytest.mark.parametrize("size", [(90, 60), (64, 64), (700, 1100)])
+def test_training_and_serving_have_one_input(size: tuple[int, int]) -> None:
+    grey = np.random.default_rng(2).integers(0, 256, size).astype(np.uint8)
+    for shape in (SHAPE, hybrid.Shape("resnet18", 2, hybrid.STRETCH, 224)):
+        trained_on = hybrid.Inputs(hybrid.encode(shape, grey)[None]).batch(np.array([0]))
+        served = prepare(shape.preprocessing_id, grey.astype(np.uint16) * 257).tensor
+        assert np.array_equal(trained_on.numpy(), served)
+        # As the published systems read it: Pillow's own luma, stretched, over 255.
+        published = Image.fromarray(grey).resize((shape.side, shape.side), Image.Resampling.BILINEAR)
+        assert np.array_equal(served[0, 0], np.asarray(published, dtype=np.float32) / np.float32(255.0))
     shape = hybrid.Shape("compact", 1, LCN_LETTERBOX_512, 512)
     local = hybrid.Inputs(hybrid.encode(shape, grey)[None]).batch(np.array([0]))
-    wanted = prepare(LCN_LETTERBOX_512, grey.astype(np.uint16) * 257).tensor
-    assert local.numpy() == pytest.approx(wanted, abs=1e-4)
-    assert hybrid.body_cells(SHAPE, grey, 4, 4).shape == (4, 4)
+    wanted = prepare(shape.preprocessing_id, grey.astype(np.uint16) * 257).tensor
+    assert local.numpy() == pytest.approx(wanted, abs=1e-4)  # kept in 16 bit, to 1/12,000
 
 
 def test_augmentation_keeps_shape_and_is_drawn_from_its_generator() -> None:
@@ -210,6 +218,7 @@ def test_a_map_that_does_not_sum_to_its_score_is_refused(monkeypatch: pytest.Mon
     ("more", "words"),
     [
         (("--preprocessing", LCN_LETTERBOX_512), "makes 512-px inputs, not 64"),
+        (("--side", "100"), "--side 100: give a multiple of 32 up to 1024"),
         (("--weights", "nowhere.pth"), "nowhere.pth: there is no such file"),
         (("--layout", "folder"), "class folders are train/ and val/"),
     ],

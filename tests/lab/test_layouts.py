@@ -162,8 +162,9 @@ def test_broken_csv_is_refused(tmp_path: Path, header: list[str], row: list[str]
         layouts.read(_write(tmp_path / "list.csv", header, [row]))
 
 
-def test_fracatlas_keeps_its_own_reasons(tiny_data: Path) -> None:
+def test_fracatlas_keeps_its_own_reasons_and_its_boxes(tiny_data: Path) -> None:
     listing = layouts.read(tiny_data)
+    assert all(bool(row.boxes) == row.label for row in listing.rows)
     assert listing.listed == 72
     assert _codes(listing) == {"guard": 1, "label_conflict": 1, "near_dup": 1, "truncated_jpeg": 1}
     vetted, places = layouts.vet(listing)

@@ -25,6 +25,7 @@ after Ctrl-C the same command goes on after the last finished epoch
 
 --system hybrid      one logit, binary cross-entropy, AdamW: then `lab gate` makes three outcomes of it
 --system folder-cnn  two classes, cross-entropy, Adam: then `lab gradcam` draws where it looked
+of either, `lab gate` and then `lab export` make a bundle that a node serves
 
 example:   dicom-node lab train --data MURA-v1.1 --out runs/mura --weights resnet18-f37072fd.pth
            dicom-node lab train --data bones/ --system folder-cnn --out runs/bones --epochs 20
@@ -48,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="stretch",
         help="stretch: grey levels, both sides to --side as published (default); or a bundle's own at 512 px",
     )
-    add("--side", type=int, default=0, help="side of the network's input in pixels (default 224, or 512 as above)")
+    add(
+        "--side",
+        type=int,
+        default=0,
+        help="side of the network's input in pixels, a multiple of 32 (default 224, or 512)",
+    )
     add("--weights", type=Path, help="torchvision's published ResNet-18 state dict (.pth) to start from")
     add("--epochs", type=int, default=100, help="at most so many (default 100)")
     add("--patience", type=int, default=10, help="stop after so many epochs without a better AUC (default 10)")
@@ -91,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     rows, places = material.of(layouts.VAL)
     answers = hybrid.answer(model, material.inputs, places, task.device)
     hybrid_run.save_answers(folder, shape, rows, answers)
-    found = hybrid_run.report(folder, material, trained, answers, folder_data=args.system == "folder-cnn")
+    found = hybrid_run.report(folder, shape, material, trained, answers, folder_data=args.system == "folder-cnn")
     folder.log(f"finished after {len(trained.history)} epochs")
     say(_summary(found["validation"]))
     say(f"{args.out / 'report.html'}")

@@ -1,0 +1,95 @@
+"""The model card of an exported classifier, written from the measured figures and never by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dicom_node.lab.hybrid_run import account, shown
+
+if TYPE_CHECKING:
+    from dicom_node.lab.acceptance import Acceptance
+    from dicom_node.lab.gate_serving import Served
+
+_ROWS = ("coverage", "accuracy", "precision", "recall", "found", "missed", "npv", "ppv_abstained")
+
+
+def text(tables: dict[str, Any], found: dict[str, Any], served: Served, accepted: Acceptance) -> str:
+    """Return the card in Markdown; found: the run's metrics.json."""
+    parts = [_head(tables), _use(tables), _figures(tables, found), _gate(served), _made(tables, accepted)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _head(tables: dict[str, Any]) -> str:
+    return f"""
+# {tables["title"]}
+
+`{tables["name"]}` {tables["version"]}. **For demonstration. Research software, not a medical device: do not use it for
+diagnosis or treatment.** Every figure below is written by the command from what it measured.
+"""
+
+
+def _use(tables: dict[str, Any]) -> str:
+    use = tables["intended_use"]
+    return f"""
+## Intended use
+
+{use["statement"]} Modalities: {", ".join(use["modalities"])}. Anything else is "not analysed".
+"""
+
+
+def _figures(tables: dict[str, Any], found: dict[str, Any]) -> str:
+    one, counts = found["validation"], tables["metrics"]
+    interval = one["roc_auc_95_by_group"]
+    at = one["at_the_likelier_class"]
+    rows = [(name, shown(at[name])) for name in ("precision", "sensitivity", "specificity", "f1", "accuracy")]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return f"""
+## Figures
+
+{account(found["images"])}. Measured on {counts["images"]} validation images, {counts["fractured"]} fractured,
+{counts["groups"]} groups. **The epoch kept was chosen on these same images, so the figures are a little too good.**
+
+ROC-AUC {shown(one["roc_auc"])} (95 % by drawing whole groups again: {shown(interval["low"])} to
+{shown(interval["high"])}), average precision {shown(one["average_precision"])}, AURC {shown(one["aurc"])}, AUGRC
+{shown(one["augrc"])}. Before calibration: Brier {shown(one["brier"])}, ECE {shown(one["calibration_error"])}.
+
+| at the likelier class | |
+| --- | ---: |
+{table}
+"""
+
+
+def _gate(served: Served) -> str:
+    lines = [f"| {name.replace('_', ' ')} | {shown(getattr(served.figures, name))} |" for name in _ROWS]
+    table = "\n".join(lines)
+    return f"""
+## Thresholds
+
+Policy: {served.gate.policy.value}. {served.words}
+
+On the {served.figures.cases} images of the groups that these thresholds were not fitted on:
+
+| figure | |
+| --- | ---: |
+{table}
+"""
+
+
+def _made(tables: dict[str, Any], accepted: Acceptance) -> str:
+    training = tables["training"]
+    skipped = f"; {accepted.skipped} were not analysed" if accepted.skipped else ""
+    start = training.get("start_weights_sha256")
+    origin = "from scratch" if start is None else f"from published weights, SHA-256 `{start}`"
+    return f"""
+## How it was made
+
+Data: {training["data"]}. Trained {origin}, {training["epochs"]} epochs, epoch {training["best_epoch"]} kept; seed
+{training["seed"]}. Input: {tables["preprocessing"]["id"]}.
+
+```
+{training["command"]}
+```
+
+Accepted: {accepted.images} images through the node's own pipeline, the logits differ from the trained network's by at
+most {accepted.largest_logit_difference:.2g}, and every map adds up to its logit{skipped}.
+"""
