@@ -117,23 +117,30 @@ may have learnt about fractures.
 {regions}"""
 
 
-def _targets(evaluation: dict[str, Any]) -> str:
+def aims(evaluation: dict[str, Any]) -> list[list[object]]:
+    """Return what was aimed at and what was reached, a row a figure under a heading."""
     rows = [(name, evaluation[key], target, sign) for name, key, target, sign in _TARGETS]
     rows.append(("Peak in a fracture box", evaluation["localisation"]["hit"], 0.60, 1))
-    lines = "".join(
-        f"| {name} | {'at least' if sign > 0 else 'at most'} {target:.2f} | {_number(value)} | {_met(value, target, sign)} |\n"
-        for name, value, target, sign in rows
-    )
+    table: list[list[object]] = [["figure", "aim", "reached", ""]]
+    for name, value, target, sign in rows:
+        aim = f"{'at least' if sign > 0 else 'at most'} {target:.2f}"
+        table.append([name, aim, _number(value), _met(value, target, sign)])
+    return table
+
+
+def _targets(evaluation: dict[str, Any]) -> str:
+    table = aims(evaluation)
+    table.insert(1, ["---"] * len(table[0]))
+    lines = "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in table)
     return f"""
 ## What was aimed at
 
-| Figure | Aim | Reached | |
-| --- | --- | --- | --- |
-{lines}"""
+{lines}
+"""
 
 
 def _met(value: float | None, target: float, sign: int) -> str:
-    return "yes" if value is not None and sign * (value - target) >= 0 else "**no**"
+    return "reached" if value is not None and sign * (value - target) >= 0 else "not reached"
 
 
 def _thresholds(tables: dict[str, Any], evaluation: dict[str, Any]) -> str:

@@ -163,7 +163,7 @@ def evaluate(material: Material, held_out: HeldOut, seed: int) -> tuple[Evaluati
     ) -> metrics.Interval:
         return metrics.group_interval(groups, labels, values, statistic, seed=seed)
 
-    confidence, loss = np.maximum(proved.p, 1 - proved.p), ((proved.p >= 0.5) != labels).astype(np.float64)  # noqa: PLR2004 - the likelier class
+    confidence, loss = selective.likelier(labels, proved.p)
     evaluation = Evaluation(
         fitted=fitted,
         prevalence=float(labels.mean()),

@@ -83,6 +83,11 @@ class Thresholds:
         return self.misses.threshold if self.misses.certified else 0.0
 
     @property
+    def misses_statement(self) -> str:
+        """Return what is certified about p_low of all images."""
+        return statement(self.misses)
+
+    @property
     def region_gates(self) -> tuple[RegionGate, ...]:
         """Return the regions as the gate takes them."""
         return tuple(RegionGate(one.name, BODY_PARTS[one.name], one.p_low) for one in self.regions)
@@ -129,8 +134,13 @@ def statement(bound: RiskBound) -> str:
             f"Cannot certify a miss rate of {bound.target:.0%}: {bound.positives} fractures in {bound.groups} groups; "
             f"with no miss the exact upper bound would be {bound.reached:.1%} at {bound.confidence:.0%} confidence."
         )
+    if bound.missed:
+        by_group = f"{bound.reached_by_group:.1%} when whole groups are drawn again"
+    else:
+        worst = calibrate.upper_bound(0, bound.groups, bound.confidence)
+        by_group = f"{worst:.1%} if a group were one trial (no miss to draw again)"
     return (
         f"{bound.missed} of {bound.positives} held-out fractures ({bound.groups} groups) lie below p_low; upper bound "
         f"of the miss rate at {bound.confidence:.0%} confidence: {bound.reached:.1%} exactly (Clopper-Pearson) if "
-        f"images were independent, {bound.reached_by_group:.1%} when whole groups are drawn again."
+        f"images were independent, {by_group}."
     )

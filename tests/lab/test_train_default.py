@@ -34,6 +34,7 @@ def _arguments(tiny_data: Path, out: Path, runs: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     options = ["--minutes", "0.05", "--folds", "2", "--jobs", "1", "--threads", "2", "--seed", "3"]
+    options += ["--network", "compact", "--start", "scratch"]  # seconds instead of minutes
     return parser.parse_args(
         ["train-default", "--data", str(tiny_data), "--out", str(out), "--runs", str(runs), *options]
     )
@@ -108,6 +109,22 @@ def test_report_conserves_the_images(bundle: Path) -> None:
     counts = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))["counts"]
     assert counts["listed"] == counts["scored"] + sum(counts["excluded"].values()) + counts["failed"]
     assert counts["failed"] == 1
+
+
+def test_the_run_folder_holds_a_report_that_needs_no_network(bundle: Path) -> None:
+    (folder,) = {path.parent for path in (bundle.parent.parent / "runs").glob("*/config.json")}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'src="http' not in page
+    assert "<script" not in page
+    assert page.count("data:image/png;base64,") >= 7
+    for words in ("What was aimed at", "p_low", "Best and worst cases", "shortcuts alone"):
+        assert words in page
+    names = {path.stem for path in (folder / "pictures").glob("*.png")}
+    assert {"roc", "precision-recall", "reliability", "risk-coverage", "outcomes-certified", "cases"} <= names
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["evaluation"]
+    assert found["images"] == sum(
+        found["policies"][0]["figures"][key] for key in ("positive", "negative", "inconclusive")
+    )
 
 
 def test_finished_stages_are_not_trained_again(bundle: Path, tiny_data: Path) -> None:

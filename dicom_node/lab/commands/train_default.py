@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from dicom_node.lab.train import Recipe
 
 SUMMARY: Final = "train the default model, measure it by group, and write its bundle"
+INTERRUPTED: Final = 130
 _DETAILS: Final = """\
 goes in:   --data, a folder of the FracAtlas layout: dataset.csv, fractures.json and images/
-comes out: --out, a complete model bundle with its card, and the working files in --runs
+comes out: --out, a complete model bundle with its card; in --runs, a run folder: report.html with the curves, the
+           outcomes and the best and worst cases, metrics.json, pictures/, log.txt, and the models of the folds
 after Ctrl-C the same command goes on with the models that are not finished
 
 example:   dicom-node lab train-default --data fracatlas --out engines/extremity-fracatlas --minutes 120
@@ -55,24 +57,41 @@ def run(args: argparse.Namespace) -> int:
     import cv2  # noqa: PLC0415 - loaded only where something is trained: `--help` stays quick
     import torch  # noqa: PLC0415
 
-    from dicom_node.lab import bundle_writer, evaluate, experiment  # noqa: PLC0415
+    from dicom_node.lab import bundle_writer, default_report, evaluate, experiment  # noqa: PLC0415
     from dicom_node.lab.progress import say  # noqa: PLC0415
+    from dicom_node.lab.runs import RunFolder  # noqa: PLC0415
 
     torch.set_num_threads(args.threads * args.jobs)
     cv2.setNumThreads(1)
     plan = plan_of(args)
+    folder = RunFolder.open(plan.run_folder, _config(args, plan))
     material = experiment.gather(plan)
-    experiment.train_all(plan, material)
-    held_out = experiment.hold_out(plan, material)
-    evaluation, _, _ = evaluate.evaluate(material, held_out, args.seed)
+    try:
+        experiment.train_all(plan, material)
+    except KeyboardInterrupt:
+        folder.log("interrupted")
+        say(f"interrupted; the same command goes on with the models that are not finished, in {plan.run_folder}")
+        return INTERRUPTED
+    measured = evaluate.evaluate(material, experiment.hold_out(plan, material), args.seed)
+    evaluation = measured[0]
+    default_report.write(folder, args.data, material, measured)
     say(f"held out: AUC {evaluation.auc:.3f}, shortcuts alone {evaluation.shortcut_auc:.3f}")
     model = experiment.final_model(plan, material)
     steps, minutes = experiment.spent(plan, material)
     made = bundle_writer.Run(command_line(args), args.seed, args.folds, plan.recipe, steps, minutes)
     contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
     parity = bundle_writer.write(contents, args.out)
+    folder.log(f"finished: {args.out.resolve().name}")
     say(f"bundle: {args.out}, {parity.images} images of parity")
+    say(f"{folder.path / 'report.html'}")
     return 0
+
+
+def _config(args: argparse.Namespace, plan: Plan) -> dict[str, object]:
+    from dataclasses import asdict  # noqa: PLC0415 - as above
+
+    what = {"command": "train-default", "data": args.data.resolve().name, "folds": args.folds, "seed": args.seed}
+    return {**what, "recipe": asdict(plan.recipe)}
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
