@@ -83,8 +83,9 @@ def _made(tables: dict[str, Any], accepted: Acceptance) -> str:
     return f"""
 ## How it was made
 
-Data: {training["data"]}. Trained {origin}, {training["epochs"]} epochs, epoch {training["best_epoch"]} kept; seed
-{training["seed"]}. Input: {tables["preprocessing"]["id"]}.
+Data: {training["data"]}. Trained {origin}, {training["epochs"]} epochs, epoch {training["best_epoch"]} kept;
+{training["optimizer"]} at {training["rate"]:g}, batches of {training["batch"]}, seed {training["seed"]}. Input:
+{tables["preprocessing"]["id"]}.
 
 ```
 {training["command"]}

@@ -33,7 +33,8 @@ _LARGEST: Final = 64 * export.MIB
 # The inputs of local contrast are kept in 16 bit while training, so recorded scores lie a little off.
 _RECORDED: Final = 0.05
 _TITLES: Final = {"hybrid": "hybrid triage", "folder-cnn": "folder-data CNN"}
-_NETWORKS: Final = {"resnet18": "ResNet-18", "compact": "compact network"}
+_RECIPE: Final = ("optimizer", "rate", "decay", "batch", "weighting", "augment", "seed")
+_NETWORKS: Final = {"resnet18": "ResNet-18", "compact": "Compact network"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ def _training(run: TrainedRun, naming: Naming) -> dict[str, Any]:
         "data": Path(run.config["data"]).name,
         "command": naming.command,
         "system": run.config["system"],
-        "seed": run.config["recipe"]["seed"],
+        **{name: run.config["recipe"][name] for name in _RECIPE},
         "epochs": run.metrics["epochs"],
         "best_epoch": run.metrics["best_epoch"],
         "start_weights_sha256": run.config["weights_sha256"],

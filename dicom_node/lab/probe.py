@@ -118,7 +118,8 @@ def _check_finite(rows: NDArray[np.float32]) -> None:
 
 def _standardise(rows: NDArray[np.float32]) -> Any:
     scaler = StandardScaler(copy=False)
-    parts = [slice(start, start + 4 * _CHUNK) for start in range(0, len(rows), 4 * _CHUNK)]
+    # A few rows at a time: partial_fit makes several float64 tables of what it is given.
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(rows), _CHUNK)]
     for part in parts:
         scaler.partial_fit(rows[part])
     for part in parts:

@@ -65,7 +65,7 @@ def run(folder: Path, data: Path, bundle_folder: Path, count: int, readers: list
         return time.monotonic() - started
 
     prepared(max(readers))  # the files are in the page cache from here on
-    rates = [Rate("decode and prepare", f"{n} readers", len(images), prepared(n)) for n in readers]
+    rates = [Rate("decode and prepare", f"readers: {n}", len(images), prepared(n)) for n in readers]
     with ThreadPoolExecutor(2) as pool:
         ready = islice(embeddings_make._ahead(pool, listing.folder, preprocessing, images), _PREPARED)
         tensors = [one.tensor for one in ready if one.tensor is not None]
@@ -82,7 +82,7 @@ def run(folder: Path, data: Path, bundle_folder: Path, count: int, readers: list
     for n in readers:
         out = folder / f"embeddings-{n}"
         seconds = _command(*words, "--limit", str(count), "--readers", str(n), "--out", str(out))
-        rates.append(Rate(WHOLE, f"1 core, {n} readers", len(images), seconds))
+        rates.append(Rate(WHOLE, f"readers: {n}", len(images), seconds))
     return rates
 
 

@@ -175,7 +175,16 @@ def test_local_contrast_serves_as_well(limbs: Path, tmp_path: Path, network: str
     labels, names = np.arange(6) % 2 == 1, np.array([str(index) for index in range(6)])
     body = np.ones(answers.maps.shape, dtype=np.bool_)
     cases = Cases(labels, names, names, names, answers.z, answers.maps, body)
-    config = {"system": "hybrid", "data": "limbs", "recipe": {"seed": 5}, "weights_sha256": "ab" * 32}
+    recipe = {
+        "optimizer": "adamw",
+        "rate": 1e-3,
+        "decay": 0.0,
+        "batch": 2,
+        "weighting": True,
+        "augment": True,
+        "seed": 5,
+    }
+    config = {"system": "hybrid", "data": "limbs", "recipe": recipe, "weights_sha256": "ab" * 32}
     measured = {"roc_auc": 0.5, "roc_auc_95_by_group": {"low": 0.1, "high": None}, "average_precision": None}
     measured |= {"brier": 0.2, "calibration_error": 0.1, "aurc": 0.1, "augrc": 0.1}
     measured["at_the_likelier_class"] = dict.fromkeys(("precision", "sensitivity", "specificity", "f1", "accuracy"))
