@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -12,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.preprocess import LCN_LETTERBOX_512
-from dicom_node.lab import card, export, thresholds
+from dicom_node.lab import acceptance, bundle_files, card, cards, export, features, thresholds
+from dicom_node.lab.acceptance import Trial
+from dicom_node.lab.cache import read_grey
 from dicom_node.lab.features import GRID, POOL
 from dicom_node.lab.network import CHANNELS, LOGIT_CHANNEL
-from dicom_node.lab.runs import write_json
 
 if TYPE_CHECKING:
+    from dicom_node.lab.acceptance import Acceptance, Heard
     from dicom_node.lab.evaluate import Evaluation
     from dicom_node.lab.experiment import Material, Model
     from dicom_node.lab.export import Parity
@@ -33,7 +33,7 @@ DATA: Final = "FracAtlas development part (CC BY 4.0), Abedeen et al. 2023, doi 
 # sites send "EXTREMITY" only.
 BODY_PARTS: Final = (
     *(part for parts in thresholds.BODY_PARTS.values() for part in parts),
-    *("HUMERUS", "FEMUR", "EXTREMITY"),
+    *thresholds.OTHER_PARTS,
 )
 _STATEMENT: Final = (
     "Adult extremities, hip and shoulder on plain radiographs, any projection. Demonstration and research only: not a "
@@ -75,6 +75,7 @@ class Contents:
     """Everything that a bundle is written from."""
 
     name: str
+    data: Path
     material: Material
     model: Model
     evaluation: Evaluation
@@ -102,18 +103,28 @@ def _fill(contents: Contents, folder: Path) -> Parity:
     rows = np.flatnonzero(material.scored)
     rows = np.random.default_rng(contents.run.seed).permutation(rows)[:96]
     parity = export.check_parity(contents.model, folder / "embedder.onnx", material.cache, rows)
-    save_file(_tensors(contents), str(folder / "head.safetensors"))
-    # save_file makes it private; a node runs as another user.
-    (folder / "head.safetensors").chmod(0o644)
+    bundle_files.write_head(folder, _tensors(contents))
     tables = manifest(contents, parity)
-    (folder / "manifest.toml").write_text(to_toml(tables), encoding="utf-8")
     start = _FROM_IMAGENET if contents.run.recipe.start == "imagenet" else ""
     (folder / "NOTICE").write_text(_NOTICE.format(start=start), encoding="utf-8")
-    measured = card.measured(evaluation, material.counts, parity)
-    write_json(folder / card.MEASURED, measured)
-    (folder / "MODEL_CARD.md").write_text(card.text(tables, measured), encoding="utf-8")
-    write_sums(folder)
+    bundle_files.write_untried(folder, tables)
+    accepted = _accept(contents, folder)
+    cards.write(folder, tables, card.measured(evaluation, material.counts, parity, accepted))
+    load_bundle(folder)
     return parity
+
+
+def _accept(contents: Contents, folder: Path) -> Acceptance:
+    """Ask the bundle through the node's own pipeline about images, and the trained network about the same tensors."""
+    material, model = contents.material, contents.model
+    rows = np.flatnonzero(material.scored)
+    images = [material.images[row] for row in rows]
+    trials = [Trial(contents.data / "images" / image.name, image.fractured) for image in images]
+
+    def asked(_: Trial, heard: Heard) -> float:
+        return float(model.head.logits(features.pooled(model.embedder, heard.tensor))[0])
+
+    return acceptance.accept(load_bundle(folder), acceptance.chosen(trials), read_grey, asked, "network")
 
 
 def _tensors(contents: Contents) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
@@ -215,38 +226,6 @@ def _metrics(evaluation: Evaluation, parity: Parity) -> dict[str, float | int]:
         for name, value in figures.items()
         if math.isfinite(value)
     }
-
-
-def to_toml(table: dict[str, Any], prefix: str = "") -> str:
-    """Return a table as TOML: plain values first, then the tables and the arrays of tables within."""
-    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not _tables(value)]
-    for key, value in table.items():
-        for one in _tables(value):
-            head = f"[{prefix}{key}]" if isinstance(value, dict) else f"[[{prefix}{key}]]"
-            lines.append(f"\n{head}\n{to_toml(one, f'{prefix}{key}.').rstrip()}")
-    return "\n".join(lines) + "\n"
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    """Return the tables that a value is or holds, none where it is a plain value."""
-    if isinstance(value, dict):
-        return [value]
-    return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        message = "a manifest holds finite numbers only"
-        raise ValueError(message)
-    # JSON's strings, numbers, booleans and lists are TOML's.
-    return json.dumps(value, ensure_ascii=False)
-
-
-def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS over every other file, in the form that sha256sum -c reads."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 def _swap(made: Path, out: Path) -> None:

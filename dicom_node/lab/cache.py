@@ -92,7 +92,9 @@ def _digest(images: Sequence[Image]) -> str:
 
 def _fill(images: Sequence[Image], data: Path, folder: Path) -> None:
     n = len(images)
-    inputs = np.lib.format.open_memmap(folder / "inputs.npy", "w+", np.dtype(np.int16), (n, SIDE, SIDE))
+    # Aside: a training that is running keeps reading the old file.
+    aside = folder / "inputs.npy.new"
+    inputs = np.lib.format.open_memmap(aside, "w+", np.dtype(np.int16), (n, SIDE, SIDE))
     body = np.zeros((n, CELLS, CELLS), dtype=np.bool_)
     readable = np.zeros(n, dtype=np.bool_)
     scale, pad, intensity = np.ones((n, 2)), np.zeros((n, 2)), np.zeros((n, 4))
@@ -109,4 +111,5 @@ def _fill(images: Sequence[Image], data: Path, folder: Path) -> None:
         intensity[index] = grey.mean(), grey.std(), *np.percentile(grey[::4, ::4], (5, 95))
         readable[index] = True
     inputs.flush()
+    aside.replace(folder / "inputs.npy")
     np.savez(folder / "facts.npz", body=body, readable=readable, scale=scale, pad=pad, intensity=intensity)

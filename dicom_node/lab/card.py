@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from dicom_node.lab.runs import jsonable
 
 if TYPE_CHECKING:
+    from dicom_node.lab.acceptance import Acceptance
     from dicom_node.lab.dataset import Conservation
     from dicom_node.lab.evaluate import Evaluation
     from dicom_node.lab.export import Parity
 
-MEASURED: Final = "metrics.json"
-"""The bundle's file of measured figures; what is not defined is null there."""
+KIND: Final = "default"
 _FEW: Final = 60
 _TARGETS: Final = (
     ("AUC, grouped", "auc", 0.90, 1),
@@ -23,9 +23,10 @@ _TARGETS: Final = (
 )
 
 
-def measured(evaluation: Evaluation, counts: Conservation, parity: Parity) -> dict[str, Any]:
+def measured(evaluation: Evaluation, counts: Conservation, parity: Parity, accepted: Acceptance) -> dict[str, Any]:
     """Return everything that was measured, as the bundle keeps it."""
-    found: dict[str, Any] = jsonable({"card": "default", "counts": counts, "evaluation": evaluation, "parity": parity})
+    facts = {"counts": counts, "evaluation": evaluation, "parity": parity, "accepted": accepted}
+    found: dict[str, Any] = jsonable({"card": KIND, **facts})
     return found
 
 
@@ -42,7 +43,7 @@ def text(tables: dict[str, Any], found: dict[str, Any]) -> str:
         _policies(evaluation),
         _localisation(tables, evaluation),
         _weak(tables, evaluation),
-        _training(tables, found["parity"]),
+        _training(tables, found["parity"], found["accepted"]),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -235,7 +236,7 @@ def _weak(tables: dict[str, Any], evaluation: dict[str, Any]) -> str:
 """
 
 
-def _training(tables: dict[str, Any], parity: dict[str, Any]) -> str:
+def _training(tables: dict[str, Any], parity: dict[str, Any], accepted: dict[str, Any]) -> str:
     run = tables["training"]
     return f"""
 ## How it was made
@@ -250,6 +251,8 @@ machine is free for (`--steps` fixes them). The recipe was chosen on one of the 
 
 ONNX in float32; on {parity["images"]} images against the trained network: least cosine of the features {parity["least_cosine"]:.6f}, largest
 difference of the logit {parity["largest_logit_difference"]:.2e}, same peak cell on {parity["peaks_equal"]}.
+Accepted: {accepted["images"]} images through the node's own pipeline, the logits differ from the trained network's by at most
+{accepted["largest_logit_difference"]:.2g}, and every map adds up to its logit.
 """
 
 

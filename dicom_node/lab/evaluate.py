@@ -16,6 +16,7 @@ from dicom_node.core.decision import Gate, Policy, decide_view
 from dicom_node.core.findings import Outcome
 from dicom_node.lab import calibrate, localise, metrics, selective, shortcuts, thresholds
 from dicom_node.lab.dataset import REGIONS, assert_disjoint
+from dicom_node.lab.runs import LabError
 from dicom_node.lab.thresholds import Held, Thresholds
 
 if TYPE_CHECKING:
@@ -209,6 +210,9 @@ def fit(material: Material, scores: Scores, among: NDArray[np.bool_]) -> Fitted:
     """Fit calibration, thresholds and bounds on a map to some of the scored images."""
     z, held = scores.z[among], scores.held.part(among)
     platt = calibrate.platt(z, held.labels)
+    if platt.a <= 0.0:
+        message = "held-out scores rank no better than chance (Platt's slope is not above 0): train longer, or on more"
+        raise LabError(message)
     held = Held(platt.probability(z), held.labels, held.groups, held.regions)
     chosen = thresholds.choose(held)
     hit, _ = _hits(material, scores)
@@ -267,14 +271,9 @@ def _decide(
 ) -> NDArray[np.int64]:
     gate = replace(fitted.gate, policy=policy)
     measured = localise.measures(scores.maps[rows], scores.body[rows], fitted.map_shift)
-    parts = [_stated_part(scores.held.regions[row]) for row in rows]
+    parts = [thresholds.stated_part(scores.held.regions[row]) for row in rows]
     found = zip(p.tolist(), measured, parts, strict=True)
     return np.array([_CODES[decide_view(q, one, gate, part)[0]] for q, one, part in found], dtype=np.int64)
-
-
-def _stated_part(regions: tuple[str, ...]) -> str:
-    """Return a body part as such an image would state it; one that shows several regions states none."""
-    return thresholds.BODY_PARTS[regions[0]][0] if len(regions) == 1 else ""
 
 
 def _subgroups(scores: Scores) -> tuple[Subgroup, ...]:

@@ -47,6 +47,12 @@ def extract(embedder: Embedder, cache: Cache, chosen: NDArray[np.int64]) -> Feat
     return Features(pooled, logits)
 
 
+def pooled(embedder: Embedder, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the pooled features [n, 8, 8, 96] of inputs [n, 1, 512, 512]."""
+    with torch.no_grad():
+        return _pool(embedder(torch.from_numpy(tensor)))
+
+
 def _pool(features: torch.Tensor) -> NDArray[np.float32]:
     grid = torch.nn.functional.avg_pool2d(features, POOL).permute(0, 2, 3, 1)
     return np.asarray(grid.contiguous().numpy(), dtype=np.float32)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dicom_node.core.decision import Gate, Policy, decide_view
+from dicom_node.core.decision import Gate, Policy, RegionGate, decide_view
 from dicom_node.core.findings import Outcome
 from dicom_node.core.localisation import measure
-from dicom_node.lab import gate_grid, gate_policies, hybrid, selective
+from dicom_node.lab import gate_grid, gate_policies, hybrid, selective, thresholds
 from dicom_node.lab.calibrate import Platt
 from dicom_node.lab.runs import LabError, read_json
 
@@ -39,14 +39,16 @@ class GateRun:
 class Served:
     """The gate of a bundle, and what is known of it.
 
-    platt: p = sigmoid(a z + d). bound: the manifest's table, None where the policy proves none. words: the thresholds
-    in a sentence or two. figures: what this very gate does on the half of the validation that proves. otherwise: images
-    of the whole validation that it decides otherwise than the gate run's rule, of `images`.
+    platt: p = sigmoid(a z + d). bound: the manifest's table, None where the policy proves none. regions: the manifest's
+    tables of the regions, one that could not be certified without a p_low. words: the thresholds in a sentence or two.
+    figures: what this very gate does on the half of the validation that proves. otherwise: images of the whole
+    validation that it decides otherwise than the gate run's rule, of `images`.
     """
 
     gate: Gate
     platt: Platt
     bound: dict[str, Any] | None
+    regions: list[dict[str, Any]]
     words: str
     figures: ThreeOutcomes
     otherwise: int
@@ -98,14 +100,37 @@ def _certified(run: GateRun, cases: Cases, platt: Platt) -> Served:
         )
         raise LabError(message)
     outside = float(found["out_of_body_max"])
-    gate = Gate(Policy.CERTIFIED, p_low, p_high, gate_policies.ALPHA, 1.0, 1.0, outside, gate_policies.DISAGREEMENT)
+    regions = _regions(found["by_region"])
+    gate = Gate(
+        Policy.CERTIFIED,
+        p_low,
+        p_high,
+        gate_policies.ALPHA,
+        1.0,
+        1.0,
+        outside,
+        gate_policies.DISAGREEMENT,
+        tuple(RegionGate(one["name"], tuple(one["body_parts"]), one.get("p_low")) for one in regions),
+    )
     misses = found["misses"]
     bound = _bound(misses)
     words = (
         f"Negative below {p_low:.4f}, positive from {p_high:.4f} where the map's peak lies on the body and off the "
         f"border, inconclusive between. {bound['statement']}"
     )
-    return Served(gate, platt, bound, words, _figures(run, cases, gate, platt), 0, len(cases.labels))
+    return Served(gate, platt, bound, regions, words, _figures(run, cases, gate, platt), 0, len(cases.labels))
+
+
+def _regions(by_region: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the manifest's tables of the regions that name DICOM body parts; another name says nothing to a node."""
+    tables = []
+    for name, misses in by_region.items():
+        parts = thresholds.body_parts(name, by_region)
+        if parts:
+            certified = misses["reached"] <= misses["target"]
+            low = {"p_low": float(misses["threshold"])} if certified else {}
+            tables.append({"name": name, "body_parts": list(parts), **low, "bound": _bound(misses)})
+    return tables
 
 
 def _bound(misses: dict[str, Any]) -> dict[str, Any]:
@@ -116,9 +141,7 @@ def _bound(misses: dict[str, Any]) -> dict[str, Any]:
         f"{misses['reached']:.1%} at {misses['confidence']:.0%} confidence, on the half of the validation groups that "
         "fitted."
     )
-    tail = (
-        "" if certified else f" More than the {misses['target']:.0%} asked for: p_low is 0, nothing is called negative."
-    )
+    tail = "" if certified else f" More than the {misses['target']:.0%} asked for: nothing is called negative."
     return {
         "fnr": misses["target"] if certified else round(misses["reached"], 4),
         "confidence": misses["confidence"],
@@ -150,7 +173,7 @@ def _localisation(run: GateRun, cases: Cases, platt: Platt, differing: float) ->
         f"inconclusive. No bound is proved. The node measures maps over the body's cells and trusts no peak on the "
         f"border: it decides {count} of {n} validation images otherwise than the published rule."
     )
-    return Served(gate, platt, None, words, _figures(run, cases, gate, platt), count, n)
+    return Served(gate, platt, None, [], words, _figures(run, cases, gate, platt), count, n)
 
 
 def converted(rule: gate_grid.Rule, platt: Platt, cells: int) -> Gate:
@@ -172,7 +195,11 @@ def _measured(cases: Cases, gate: Gate) -> list[MapMeasures]:
 
 def _outcomes(cases: Cases, gate: Gate, platt: Platt) -> list[Outcome]:
     p = hybrid.sigmoid(platt.a * cases.z + platt.d).tolist()
-    return [decide_view(one, found, gate)[0] for one, found in zip(p, _measured(cases, gate), strict=True)]
+    shown = [tuple(name.split("+")) for name in cases.regions.tolist()]
+    among = {one for regions in shown for one in regions}
+    parts = [thresholds.stated_part(regions, among) for regions in shown]
+    found = zip(p, _measured(cases, gate), parts, strict=True)
+    return [decide_view(one, measures, gate, part)[0] for one, measures, part in found]
 
 
 def _codes(cases: Cases, gate: Gate, platt: Platt) -> NDArray[np.int64]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dicom_node.lab.hybrid_run import account, shown
+from dicom_node.lab.runs import jsonable
 
 if TYPE_CHECKING:
     from dicom_node.lab.acceptance import Acceptance
     from dicom_node.lab.gate_serving import Served
 
+KIND: Final = "classifier"
 _ROWS = ("coverage", "accuracy", "precision", "recall", "found", "missed", "npv", "ppv_abstained")
 
 
-def text(tables: dict[str, Any], found: dict[str, Any], served: Served, accepted: Acceptance) -> str:
-    """Return the card in Markdown; found: the run's metrics.json."""
-    parts = [_head(tables), _use(tables), _figures(tables, found), _gate(served), _made(tables, accepted)]
+def measured(found: dict[str, Any], served: Served, accepted: Acceptance) -> dict[str, Any]:
+    """Return everything that was measured, as the bundle keeps it; found: the run's metrics.json."""
+    kept: dict[str, Any] = jsonable({"card": KIND, "run": found, "served": served, "accepted": accepted})
+    return kept
+
+
+def text(tables: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return the card in Markdown, from the manifest's tables and the measured figures."""
+    served, accepted = found["served"], found["accepted"]
+    parts = [_head(tables), _use(tables), _figures(tables, found["run"]), _gate(served), _made(tables, accepted)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -59,15 +68,15 @@ ROC-AUC {shown(one["roc_auc"])} (95 % by drawing whole groups again: {shown(inte
 """
 
 
-def _gate(served: Served) -> str:
-    lines = [f"| {name.replace('_', ' ')} | {shown(getattr(served.figures, name))} |" for name in _ROWS]
+def _gate(served: dict[str, Any]) -> str:
+    lines = [f"| {name.replace('_', ' ')} | {shown(served['figures'][name])} |" for name in _ROWS]
     table = "\n".join(lines)
     return f"""
 ## Thresholds
 
-Policy: {served.gate.policy.value}. {served.words}
+Policy: {served["gate"]["policy"]}. {served["words"]}
 
-On the {served.figures.cases} images of the groups that these thresholds were not fitted on:
+On the {served["figures"]["cases"]} images of the groups that these thresholds were not fitted on:
 
 | figure | |
 | --- | ---: |
@@ -75,9 +84,9 @@ On the {served.figures.cases} images of the groups that these thresholds were no
 """
 
 
-def _made(tables: dict[str, Any], accepted: Acceptance) -> str:
+def _made(tables: dict[str, Any], accepted: dict[str, Any]) -> str:
     training = tables["training"]
-    skipped = f"; {accepted.skipped} were not analysed" if accepted.skipped else ""
+    skipped = f"; {accepted['skipped']} were not analysed" if accepted["skipped"] else ""
     start = training.get("start_weights_sha256")
     origin = "from scratch" if start is None else f"from published weights, SHA-256 `{start}`"
     return f"""
@@ -91,6 +100,6 @@ Data: {training["data"]}. Trained {origin}, {training["epochs"]} epochs, epoch {
 {training["command"]}
 ```
 
-Accepted: {accepted.images} images through the node's own pipeline, the logits differ from the trained network's by at
-most {accepted.largest_logit_difference:.2g}, and every map adds up to its logit{skipped}.
+Accepted: {accepted["images"]} images through the node's own pipeline, the logits differ from the trained network's
+by at most {accepted["largest_logit_difference"]:.2g}, and every map adds up to its logit{skipped}.
 """

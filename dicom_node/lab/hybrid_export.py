@@ -13,7 +13,7 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from dicom_node.inference.bundle import load_bundle
-from dicom_node.lab import acceptance, bundle_aside, export, hybrid, hybrid_card, hybrid_run, layouts
+from dicom_node.lab import acceptance, bundle_files, cards, export, hybrid, hybrid_card, hybrid_run, layouts
 from dicom_node.lab.acceptance import Trial
 from dicom_node.lab.bundle_writer import BODY_PARTS
 from dicom_node.lab.runs import LabError, read_json
@@ -100,20 +100,20 @@ def write(
     run: TrainedRun, served: Served, scope: Scope, trials: Sequence[Trial], naming: Naming, out: Path
 ) -> Acceptance:
     """Write the bundle beside its place, try it, and move it there only if it answers as the network does."""
-    with bundle_aside.made_aside(out) as made:
+    with bundle_files.made_aside(out) as made:
         export.write_network(FeaturesLast(run.model), run.shape.side, made / "embedder.onnx", _LARGEST)
         head = hybrid.margin_head(run.model, *_grid(run)[:2])
-        bundle_aside.write_head(made, {"weight": head.weight, "bias": np.array([head.bias], dtype=np.float32)})
+        bundle_files.write_head(made, {"weight": head.weight, "bias": np.array([head.bias], dtype=np.float32)})
         (made / "NOTICE").write_text(scope.notice, encoding="utf-8")
         tables = manifest(run, served, scope, naming)
-        bundle_aside.write_texts(made, tables, "Not tried yet.\n")
+        bundle_files.write_untried(made, tables)
         asked = _Asked(run)
         accepted = acceptance.accept(load_bundle(made), acceptance.chosen(trials), read_grey, asked, "network")
         tables["metrics"] |= {
             "acceptance_images": accepted.images,
             "acceptance_largest_logit_difference": accepted.largest_logit_difference,
         }
-        bundle_aside.write_texts(made, tables, hybrid_card.text(tables, run.metrics, served, accepted))
+        cards.write(made, tables, hybrid_card.measured(run.metrics, served, accepted))
         load_bundle(made)
         return accepted
 
@@ -207,8 +207,7 @@ def manifest(run: TrainedRun, served: Served, scope: Scope, naming: Naming) -> d
 
 
 def _gate(served: Served) -> dict[str, Any]:
-    table = asdict(served.gate) | {"policy": served.gate.policy.value, "map": "evidence"}
-    # TOML wants plain values before the tables within.
+    table = asdict(served.gate) | {"policy": served.gate.policy.value, "map": "evidence", "regions": served.regions}
     return table if served.bound is None else {**table, "bound": served.bound}
 
 

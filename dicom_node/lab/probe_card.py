@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dicom_node.lab.evaluation_run import text_of
+from dicom_node.lab.runs import jsonable
 
 if TYPE_CHECKING:
     from dicom_node.lab.acceptance import Acceptance
 
+KIND: Final = "probe"
 
-def text(tables: dict[str, Any], found: dict[str, Any], accepted: Acceptance, embedder: str) -> str:
-    """Return the card in Markdown."""
-    parts = [_head(tables, embedder), _use(tables), _figures(found), _thresholds(tables), _made(tables, accepted)]
+
+def measured(found: dict[str, Any], accepted: Acceptance, embedder: str) -> dict[str, Any]:
+    """Return everything that was measured, as the bundle keeps it; found: the head run's metrics.json."""
+    kept: dict[str, Any] = jsonable({"card": KIND, "run": found, "accepted": accepted, "embedder": embedder})
+    return kept
+
+
+def text(tables: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return the card in Markdown, from the manifest's tables and the measured figures."""
+    head, made = _head(tables, found["embedder"]), _made(tables, found["accepted"])
+    parts = [head, _use(tables), _figures(found["run"]), _thresholds(tables), made]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -72,9 +82,9 @@ inconclusive between. {gate["bound"]["statement"]}
 """
 
 
-def _made(tables: dict[str, Any], accepted: Acceptance) -> str:
+def _made(tables: dict[str, Any], accepted: dict[str, Any]) -> str:
     training = tables["training"]
-    skipped = f"; {accepted.skipped} were not analysed" if accepted.skipped else ""
+    skipped = f"; {accepted['skipped']} were not analysed" if accepted["skipped"] else ""
     return f"""
 ## How it was made
 
@@ -85,6 +95,6 @@ Data: {training["data"]}. Embedder: `{training["embedder_bundle"]}`, bundle SHA-
 {training["command"]}
 ```
 
-Accepted: {accepted.images} images through the node's own pipeline, the logits differ from the fitted probe's by at most
-{accepted.largest_logit_difference:.2g}{skipped}.
+Accepted: {accepted["images"]} images through the node's own pipeline, the logits differ from the fitted probe's by
+at most {accepted["largest_logit_difference"]:.2g}{skipped}.
 """

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from dicom_node.inference.bundle import Bundle, load_bundle
-from dicom_node.lab import acceptance, bundle_aside, probe_card, probe_file, thresholds
+from dicom_node.lab import acceptance, bundle_files, cards, probe_card, probe_file, thresholds
 from dicom_node.lab import evaluation_measures as measures
 from dicom_node.lab.acceptance import Trial
 from dicom_node.lab.cache import read_grey
@@ -81,7 +81,7 @@ def read_run(folder: Path, base: Bundle) -> HeadRun:
 
 def export(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, out: Path) -> Acceptance:
     """Write the bundle beside its place, try it, and move it there only if it answers as the probe does."""
-    with bundle_aside.made_aside(out) as made:
+    with bundle_files.made_aside(out) as made:
         return _fill(run, base, listing, naming, made)
 
 
@@ -93,9 +93,9 @@ def _fill(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, made: Pa
     if base.manifest.head.localiser:
         held = load_file(str(base.folder / "head.safetensors"))
         tensors |= {name: held[name] for name in _LOCALISER}
-    bundle_aside.write_head(made, tensors)
+    bundle_files.write_head(made, tensors)
     tables = manifest(run, base, naming)
-    bundle_aside.write_texts(made, tables, "Not tried yet.\n")
+    bundle_files.write_untried(made, tables)
     bundle = load_bundle(made)
     trials = acceptance.chosen(trials_of(listing))
     accepted = acceptance.accept(bundle, trials, read_grey, lambda _, heard: _asked(heard, run.probe, bundle), "probe")
@@ -106,7 +106,7 @@ def _fill(run: HeadRun, base: Bundle, listing: Listing, naming: Naming, made: Pa
         "acceptance_images": accepted.images,
         "acceptance_largest_logit_difference": accepted.largest_logit_difference,
     }
-    bundle_aside.write_texts(made, tables, probe_card.text(tables, run.metrics, accepted, base.manifest.name))
+    cards.write(made, tables, probe_card.measured(run.metrics, accepted, base.manifest.name))
     load_bundle(made)
     return accepted
 

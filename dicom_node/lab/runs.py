@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,14 +109,20 @@ def jsonable(value: Any) -> Any:
     """Return a value as JSON can hold it: NaN and infinities as None, arrays as lists, paths by their text."""
     if isinstance(value, np.generic | np.ndarray):
         return jsonable(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
         return jsonable(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): jsonable(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(one) for one in value]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 

@@ -12,6 +12,8 @@ from dicom_node.lab import calibrate
 from dicom_node.lab.dataset import REGIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from dicom_node.lab.calibrate import RiskBound
@@ -29,6 +31,27 @@ BODY_PARTS: Final = {
     "hip": ("HIP",),
     "shoulder": ("SHOULDER", "CLAVICLE", "SCAPULA"),
 }
+
+
+#: Parts that may belong to two regions, or to any: in scope, but of no region.
+OTHER_PARTS: Final = ("HUMERUS", "FEMUR", "EXTREMITY")
+
+
+def body_parts(region: str, among: Collection[str]) -> tuple[str, ...]:
+    """Return the body parts of a data set's region: those of a region here, or the part that it is itself, or none.
+
+    among: the data set's regions. A part that is one of them itself (MURA's wrist) belongs to no wider one (its hand).
+    """
+    known = {part for parts in BODY_PARTS.values() for part in parts} | set(OTHER_PARTS)
+    own, named = region.upper(), {one.upper() for one in among}
+    wide = BODY_PARTS.get(region.lower(), (own,) if own in known else ())
+    return tuple(part for part in wide if part == own or part not in named)
+
+
+def stated_part(regions: tuple[str, ...], among: Collection[str] = REGIONS) -> str:
+    """Return a body part as an image of these regions would state it; one of several regions states none."""
+    parts = body_parts(regions[0], among) if len(regions) == 1 else ()
+    return parts[0] if parts else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from dicom_node.inference.onnx_embedder import OnnxEmbedder  # noqa: E402 - afte
 from dicom_node.inference.pipeline import Pipeline  # noqa: E402 - after the skip
 from dicom_node.lab import (  # noqa: E402 - after the skip
     calibrate,
+    cards,
     gate_grid,
     gate_serving,
     hybrid,
@@ -193,7 +194,7 @@ def test_local_contrast_serves_as_well(limbs: Path, tmp_path: Path, network: str
     run = hybrid_export.TrainedRun(config, found, model, shape, images, cases, "0" * 64)
     platt, nothing = calibrate.Platt(1.0, 0.0), selective.counted(np.zeros(0, dtype=np.int64), labels[:0])
     gate = gate_serving.converted(gate_grid.Rule(), platt, answers.maps[0].size)
-    served = gate_serving.Served(gate, platt, None, "Not trained.", nothing, 0, 6)
+    served = gate_serving.Served(gate, platt, None, [], "Not trained.", nothing, 0, 6)
     scope = hybrid_export.Scope(("HAND",), 18.0, hybrid_export.notice(run, ""))
     naming = probe_export.Naming("lcn", "0.1.0", "dicom-node lab export lcn")
     accepted = hybrid_export.write(run, served, scope, hybrid_export.own_trials(run), naming, tmp_path / "lcn")
@@ -219,6 +220,7 @@ def test_card_and_notice_are_written_from_the_files_and_name_no_place(triage: Ma
     ):
         assert words in card
     assert "Not tried yet" not in card
+    assert not cards.renew(tmp_path / "triage")
     assert TERMS in (tmp_path / "triage" / "NOTICE").read_text(encoding="utf-8")
     for path in (tmp_path / "triage").iterdir():
         assert str(triage.run.parent).encode() not in path.read_bytes()
@@ -279,7 +281,14 @@ def _cases(n: int = 120, seed: int = 2) -> Cases:
 
 def _gate_run(rule: gate_grid.Rule, **certified: Any) -> gate_serving.GateRun:
     bound = {"threshold": 0.1, "target": 0.05, "reached": 0.04, "confidence": 0.95, "positives": 99, "missed": 1}
-    table = {"platt": {"a": 0.7, "d": -0.4}, "p_low": 0.1, "p_high": 0.6, "misses": bound, "alarms": bound}
+    table = {
+        "platt": {"a": 0.7, "d": -0.4},
+        "p_low": 0.1,
+        "p_high": 0.6,
+        "misses": bound,
+        "alarms": bound,
+        "by_region": {},
+    }
     table |= {"out_of_body_max": 0.2, **certified}
     chosen = {"rule": {name: getattr(rule, name) for name in rule.__slots__}}
     return gate_serving.GateRun({"seed": 1}, {"default_policy": "certified", "certified": table, "chosen_cell": chosen})

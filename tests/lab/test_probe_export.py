@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from dicom_node.cli.main import main
 from dicom_node.inference import head
 from dicom_node.inference.bundle import load_bundle
-from dicom_node.lab import bundle_writer
+from dicom_node.lab import bundle_files
 
 BUNDLE = Path(__file__).parents[2] / "engines" / "compact-fracatlas"
 
@@ -43,10 +43,10 @@ def _evidence_only(folder: Path) -> Path:
     shutil.copytree(BUNDLE, folder, ignore=shutil.ignore_patterns("*.plan"))
     tables = load_bundle(BUNDLE).manifest.model_dump(by_alias=True, exclude_none=True, mode="json")
     tables["head"]["localiser"], tables["gate"]["map"] = False, "evidence"
-    (folder / "manifest.toml").write_text(bundle_writer.to_toml(tables), encoding="utf-8")
+    (folder / "manifest.toml").write_text(bundle_files.to_toml(tables), encoding="utf-8")
     held = load_file(str(folder / "head.safetensors"))
     save_file({name: held[name] for name in ("weight", "bias")}, str(folder / "head.safetensors"))
-    bundle_writer.write_sums(folder)
+    bundle_files.write_sums(folder)
     return folder
 
 

@@ -58,3 +58,15 @@ def test_a_handful_of_groups_certifies_no_region() -> None:
 def test_no_body_part_belongs_to_two_regions() -> None:
     parts = [part for one in thresholds.BODY_PARTS.values() for part in one]
     assert len(parts) == len(set(parts))
+
+
+def test_a_data_sets_regions_become_body_parts_without_overlap() -> None:
+    mura = ("ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST")
+    parts = [thresholds.body_parts(one, mura) for one in mura]
+    flat = [part for one in parts for part in one]
+    assert len(flat) == len(set(flat))
+    assert thresholds.body_parts("HAND", mura) == ("HAND", "THUMB")
+    assert thresholds.body_parts("hand", ("hand", "leg")) == thresholds.BODY_PARTS["hand"]
+    assert thresholds.body_parts("chest", ("chest",)) == ()
+    assert thresholds.stated_part(("leg",)) == "LEG"
+    assert thresholds.stated_part(("leg", "hip")) == ""

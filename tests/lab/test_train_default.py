@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ pytest.importorskip("onnxscript", reason="the lab needs onnxscript: pip install 
 import onnxruntime  # noqa: E402 - after the skip
 from safetensors.numpy import load_file  # noqa: E402 - after the skip
 
+from dicom_node.cli.main import main  # noqa: E402 - after the skip
+from dicom_node.inference.bundle import load_bundle  # noqa: E402 - after the skip
 from dicom_node.inference.preprocess import LCN_LETTERBOX_512, prepare  # noqa: E402 - after the skip
-from dicom_node.lab import command, experiment, head  # noqa: E402 - after the skip
+from dicom_node.lab import bundle_files, command, experiment, head  # noqa: E402 - after the skip
 from dicom_node.lab.cache import read_grey  # noqa: E402 - after the skip
 from dicom_node.lab.commands import train_default  # noqa: E402 - after the skip
 from dicom_node.lab.sampling import cell_targets  # noqa: E402 - after the skip
@@ -33,7 +36,7 @@ else:
 def _arguments(tiny_data: Path, out: Path, runs: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    options = ["--minutes", "0.05", "--folds", "2", "--jobs", "1", "--threads", "2", "--seed", "3"]
+    options = ["--steps", "24", "--folds", "2", "--jobs", "1", "--threads", "2", "--seed", "3"]
     options += ["--network", "compact", "--start", "scratch"]  # seconds instead of minutes
     return parser.parse_args(
         ["train-default", "--data", str(tiny_data), "--out", str(out), "--runs", str(runs), *options]
@@ -109,6 +112,23 @@ def test_report_conserves_the_images(bundle: Path) -> None:
     counts = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))["counts"]
     assert counts["listed"] == counts["scored"] + sum(counts["excluded"].values()) + counts["failed"]
     assert counts["failed"] == 1
+
+
+def test_the_card_is_what_its_files_say_and_is_written_anew_from_them(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "toy"
+    shutil.copytree(bundle, copy)
+    assert main(["lab", "card", str(copy)]) == 0
+    assert "already says what was measured" in capsys.readouterr().out
+    measured = json.loads((copy / "metrics.json").read_text(encoding="utf-8"))
+    measured["evaluation"]["auc"] = 0.4321
+    (copy / "metrics.json").write_text(json.dumps(measured), encoding="utf-8")
+    bundle_files.write_sums(copy)
+    assert main(["lab", "card", str(copy), "--quiet"]) == 0
+    assert "written anew" in capsys.readouterr().out
+    assert "| AUC, pooled | 0.432 |" in (copy / "MODEL_CARD.md").read_text(encoding="utf-8")
+    load_bundle(copy)
 
 
 def test_the_run_folder_holds_a_report_that_needs_no_network(bundle: Path) -> None:

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-SUMMARY: Final = "print the model card of a bundle"
+SUMMARY: Final = "write a bundle's model card anew from its measured files"
 _DETAILS: Final = """\
-goes in:   a bundle's folder
-comes out: its MODEL_CARD.md, which was written from the measured files when the bundle was made
+goes in:   a bundle's folder, with manifest.toml and metrics.json as the command that made it left them
+comes out: MODEL_CARD.md written from these two files, SHA256SUMS renewed where that changed it, and the card printed
 
 example:   dicom-node lab card engines/compact-fracatlas
+           dicom-node lab card engines/compact-fracatlas --quiet
 """
 
 
@@ -19,17 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = _DETAILS
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--quiet", action="store_true", help="do not print the card")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the card."""
-    from dicom_node.lab.progress import say  # noqa: PLC0415 - loaded only where it is used: `--help` stays quick
-    from dicom_node.lab.runs import LabError  # noqa: PLC0415
+    """Write the card and print it."""
+    from dicom_node.lab import cards  # noqa: PLC0415 - loaded only where it is used: `--help` stays quick
+    from dicom_node.lab.progress import say  # noqa: PLC0415
 
-    path = args.bundle / "MODEL_CARD.md"
-    try:
-        say(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        message = f"{path}: cannot be read ({error.strerror}); give the folder of a bundle"
-        raise LabError(message) from None
+    changed = cards.renew(args.bundle)
+    if not args.quiet:
+        say((args.bundle / cards.CARD).read_text(encoding="utf-8"))
+    say(f"{args.bundle / cards.CARD}: {'written anew' if changed else 'already says what was measured'}")
     return 0

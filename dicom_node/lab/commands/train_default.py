@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     model = experiment.final_model(plan, material)
     steps, minutes = experiment.spent(plan, material)
     made = bundle_writer.Run(command_line(args), args.seed, args.folds, plan.recipe, steps, minutes)
-    contents = bundle_writer.Contents(args.out.resolve().name, material, model, evaluation, made)
+    contents = bundle_writer.Contents(args.out.resolve().name, args.data, material, model, evaluation, made)
     parity = bundle_writer.write(contents, args.out)
     folder.log(f"finished: {args.out.resolve().name}")
     say(f"bundle: {args.out}, {parity.images} images of parity")
