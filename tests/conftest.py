@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.support import tensorrt_modules
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,21 @@ def shared_data() -> Path:
     if not (folder / "dicom" / "manifest.csv").is_file():
         pytest.skip(f"no test data in {folder}; set DICOM_NODE_DATA to the folder that holds dicom/ and fracatlas/")
     return folder
+
+
+@pytest.fixture
+def device(tmp_path, monkeypatch):
+    """Return the state of a drawn device: TensorRT and pycuda are the strict double while this test runs."""
+    from tests.support import tensorrt_double  # noqa: PLC0415 - needs onnx, which the serving tests do without
+
+    monkeypatch.syspath_prepend(str(tensorrt_modules.write(tmp_path / "modules")))
+    tensorrt_modules.forget()
+    yield tensorrt_double.reset()
+    tensorrt_modules.forget()
+
+
+@pytest.fixture
+def compact(tmp_path) -> Path:
+    """Return a copy of the default bundle, for plans to be built beside it."""
+    bundle = Path(__file__).resolve().parents[1] / "engines" / "compact-fracatlas"
+    return Path(shutil.copytree(bundle, tmp_path / bundle.name, ignore=shutil.ignore_patterns("*.plan")))

@@ -1,0 +1,642 @@
+"""A strict double of `tensorrt` and `pycuda.driver`: it computes with ONNX Runtime and refuses what a device would.
+
+What runs on a stream runs when somebody waits for it and not before: until then an output holds NaN. Plans carry the
+network and the version and GPU they were made for. Anything that is not modelled here (removed calls, binding indices,
+precision flags, calibrators) raises AttributeError, as it does on TensorRT 10 and 11, or Refused.
+
+State, and what to break, is in `STATE`; `tests/support/tensorrt_modules.py` puts the double in the modules' place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import gc
+import json
+import os
+import time
+import weakref
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnxruntime
+
+_MAGIC = b"DOUBLE-PLAN"
+_FIRST_ADDRESS = 0x7F00_0000_0000
+_PAGE = 1 << 20
+
+
+class Refused(AssertionError):
+    """The caller broke a rule of the API; a device would fail, crash or answer nonsense."""
+
+
+@dataclass
+class State:
+    """One device: its version and name, what lives on it, and what is to go wrong."""
+
+    version: str = "10.3.0"
+    gpu: str = "Orin"
+    sm: tuple[int, int] = (8, 7)
+    cuda_driver: int = 12060
+    device: dict[int, np.ndarray] = field(default_factory=dict)
+    hosts: dict[int, int] = field(default_factory=dict)
+    freed: set[int] = field(default_factory=set)
+    next_address: int = _FIRST_ADDRESS
+    stack: list[object] = field(default_factory=list)
+    alive: weakref.WeakSet = field(default_factory=weakref.WeakSet)
+    log: list[str] = field(default_factory=list)
+    fail: dict[str, int] = field(default_factory=dict)
+    """Name of a step ("mem_alloc", "context", "enqueue", "lost", "hang", "abort") and after how many uses it fails."""
+    error: float = 0.0
+    """Relative error that the device makes in every feature."""
+
+    def fails(self, step: str) -> bool:
+        if step not in self.fail:
+            return False
+        self.fail[step] -= 1
+        return self.fail[step] < 0
+
+    def left(self) -> list[str]:
+        """Return what was not released."""
+        gc.collect()
+        kinds = sorted(type(item).__name__ for item in self.alive)
+        return [*kinds, *["device memory"] * len(self.device), *["page-locked memory"] * len(self.hosts)]
+
+
+def _from_environment() -> State:
+    """A worker process is told what to break in its environment."""
+    return State(**json.loads(os.environ.get("TENSORRT_DOUBLE", "{}")))
+
+
+STATE = _from_environment()
+
+
+def reset(**changes) -> State:
+    """Start with a fresh device."""
+    STATE.__init__(**changes)
+    return STATE
+
+
+def _need_context() -> None:
+    if not STATE.stack:
+        message = "no CUDA context is current in this thread"
+        raise LogicError(message)
+
+
+# pycuda.driver --------------------------------------------------------------------------------------------------------
+
+
+class Error(Exception):
+    pass
+
+
+class MemoryError(Error):  # noqa: A001 - pycuda's own name
+    pass
+
+
+class LogicError(Error):
+    pass
+
+
+class LaunchError(Error):
+    pass
+
+
+class RuntimeError(Error):  # noqa: A001 - pycuda's own name
+    pass
+
+
+class event_flags:  # noqa: N801 - pycuda's own name
+    DEFAULT, BLOCKING_SYNC, DISABLE_TIMING = 0, 1, 2
+
+
+def init(flags=0) -> None:
+    assert flags == 0
+    if STATE.fails("init"):
+        message = "cuInit failed: no CUDA-capable device is detected"
+        raise RuntimeError(message)
+
+
+def get_driver_version() -> int:
+    return STATE.cuda_driver
+
+
+class Device:
+    def __init__(self, number: int) -> None:
+        assert number == 0
+
+    def name(self) -> str:
+        return STATE.gpu
+
+    def compute_capability(self) -> tuple[int, int]:
+        return STATE.sm
+
+    def retain_primary_context(self) -> Context:
+        return Context(_retained=True)
+
+
+class Context:
+    """The primary context: released with its last reference, which must not be while it is current."""
+
+    def __init__(self, *, _retained: bool) -> None:
+        assert _retained
+        STATE.alive.add(self)
+
+    def push(self) -> None:
+        STATE.stack.append(self)
+
+    @staticmethod
+    def pop() -> None:
+        if not STATE.stack:
+            message = "cannot pop context from empty stack"
+            raise LogicError(message)
+        STATE.stack.pop()
+
+
+class Stream:
+    def __init__(self, flags: int = 0) -> None:
+        _need_context()
+        assert flags == 0
+        STATE.alive.add(self)
+        self._pending: list = []
+        self.handle = id(self) & 0xFFFF_FFFF
+        _STREAMS[self.handle] = weakref.ref(self)
+
+    def enqueue(self, action) -> None:
+        self._pending.append(action)
+
+    def run(self, until=lambda: False) -> None:
+        """Do what was asked for, in order, as far as somebody waits for it."""
+        if STATE.fails("hang"):
+            time.sleep(3600)
+        if STATE.fails("abort"):
+            os.abort()
+        while self._pending and not until():
+            if STATE.fails("lost"):
+                message = "cuEventSynchronize failed: unspecified launch failure"
+                raise LaunchError(message)
+            self._pending.pop(0)()
+
+    def synchronize(self) -> None:
+        _need_context()
+        self.run()
+
+
+_STREAMS: dict[int, weakref.ref] = {}
+
+
+class Event:
+    def __init__(self, flags: int = 0) -> None:
+        _need_context()
+        assert flags in {event_flags.DEFAULT, event_flags.BLOCKING_SYNC, event_flags.DISABLE_TIMING}
+        STATE.alive.add(self)
+        self._stream: Stream | None = None
+        self._reached = False
+
+    def record(self, stream: Stream) -> None:
+        _need_context()
+        self._stream, self._reached = stream, False
+        stream.enqueue(self._reach)
+
+    def _reach(self) -> None:
+        self._reached = True
+
+    def synchronize(self) -> None:
+        _need_context()
+        if self._stream is None:
+            message = "an event is waited for that was never recorded"
+            raise Refused(message)
+        self._stream.run(until=lambda: self._reached)
+
+
+class DeviceAllocation:
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __int__(self) -> int:
+        return self._address
+
+    def free(self) -> None:
+        _need_context()
+        if self._address not in STATE.device:
+            message = "device memory is freed twice"
+            raise Refused(message)
+        del STATE.device[self._address]
+        STATE.freed.add(self._address)
+
+
+def mem_alloc(size: int) -> DeviceAllocation:
+    _need_context()
+    if type(size) is not int or size <= 0:
+        message = f"mem_alloc takes a positive int, not {size!r}"
+        raise Refused(message)
+    if STATE.fails("mem_alloc"):
+        message = "cuMemAlloc failed: out of memory"
+        raise MemoryError(message)
+    address = STATE.next_address
+    STATE.next_address += (size // _PAGE + 2) * _PAGE
+    STATE.device[address] = np.full(size, 0xFF, dtype=np.uint8)  # as float32: NaN
+    return DeviceAllocation(address)
+
+
+class PagelockedHostAllocation:
+    """Owns the memory of a page-locked array."""
+
+    def __init__(self, shape, dtype) -> None:
+        self._size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self._memory = ctypes.create_string_buffer(self._size)
+        self.address = ctypes.addressof(self._memory)
+        self.__array_interface__ = {
+            "shape": tuple(shape),
+            "typestr": np.dtype(dtype).str,
+            "data": (self.address, False),
+            "version": 3,
+        }
+        STATE.hosts[self.address] = self._size
+
+    def free(self) -> None:
+        _need_context()
+        if STATE.hosts.pop(self.address, None) is None:
+            message = "page-locked memory is freed twice"
+            raise Refused(message)
+
+
+def pagelocked_empty(shape, dtype, order="C", mem_flags=0) -> np.ndarray:
+    _need_context()
+    assert order == "C"
+    assert mem_flags == 0
+    if STATE.fails("pagelocked_empty"):
+        message = "cuMemHostAlloc failed: out of memory"
+        raise MemoryError(message)
+    array = np.asarray(PagelockedHostAllocation(shape, dtype))
+    array.view(np.uint8).fill(0xFF)
+    return array
+
+
+def _pinned(array: np.ndarray) -> np.ndarray:
+    address = array.__array_interface__["data"][0]
+    if address not in STATE.hosts or not array.flags.c_contiguous:
+        message = "an asynchronous copy needs page-locked memory that was not freed"
+        raise Refused(message)
+    return array.reshape(-1).view(np.uint8)
+
+
+def _on_device(address: int, size: int) -> np.ndarray:
+    memory = STATE.device.get(address)
+    if memory is None:
+        message = "freed device memory" if address in STATE.freed else "an address that was never allocated"
+        raise Refused(message)
+    if memory.nbytes != size:
+        message = f"{size} bytes for {memory.nbytes} bytes of device memory"
+        raise Refused(message)
+    return memory
+
+
+def memcpy_htod_async(dest: DeviceAllocation, src: np.ndarray, stream: Stream) -> None:
+    _need_context()
+    source = _pinned(src)
+    asked = source.tobytes()
+    target = _on_device(int(dest), source.nbytes)
+
+    def copy() -> None:
+        if source.tobytes() != asked:
+            message = "the page-locked input was written to before its copy was waited for"
+            raise Refused(message)
+        target[:] = source
+
+    stream.enqueue(copy)
+
+
+def memcpy_dtoh_async(dest: np.ndarray, src: DeviceAllocation, stream: Stream) -> None:
+    _need_context()
+    target = _pinned(dest)
+    source = _on_device(int(src), target.nbytes)
+    target.fill(0xFF)  # NaN: whoever reads before waiting reads nonsense
+    stream.enqueue(lambda: np.copyto(target, source))
+
+
+# tensorrt -------------------------------------------------------------------------------------------------------------
+
+
+class DataType(enum.Enum):
+    FLOAT, HALF, INT8, INT32 = range(4)
+
+
+class TensorIOMode(enum.Enum):
+    NONE, INPUT, OUTPUT = range(3)
+
+
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = 0
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    EXPLICIT_BATCH, STRONGLY_TYPED = 0, 1
+
+
+class BuilderFlag(enum.Enum):
+    TF32, FP16, INT8, DEBUG = range(4)
+
+
+class ILogger:
+    class Severity(enum.Enum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    def __init__(self) -> None:
+        self.is_constructed = True
+
+
+class IProgressMonitor:
+    def __init__(self) -> None:
+        self.is_constructed = True
+
+
+def _told(logger: ILogger, text: str) -> None:
+    if not getattr(logger, "is_constructed", False):
+        message = "a logger whose base class was not initialised"
+        raise Refused(message)
+    logger.log(ILogger.Severity.ERROR, text)
+
+
+class _Owned:
+    """Whatever TensorRT makes: made in a context, released with its last reference."""
+
+    def __init__(self) -> None:
+        _need_context()
+        STATE.alive.add(self)
+
+
+class Builder(_Owned):
+    def __init__(self, logger: ILogger) -> None:
+        super().__init__()
+        self.logger = logger
+
+    def create_network(self, flags: int = 0) -> INetworkDefinition:
+        if flags != 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED:
+            message = "the network is not (only) strongly typed"
+            raise Refused(message)
+        return INetworkDefinition()
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
+        if network.onnx is None or config.workspace is None:
+            message = "a build without a parsed network or a workspace limit"
+            raise Refused(message)
+        if STATE.fails("build"):
+            _told(self.logger, "[virtualMemoryBuffer.cpp::resizePhysical] OutOfMemory (no memory for 1024 bytes)")
+            return None
+        shape = config.shape_of(network.get_input(0))
+        for name, steps in (("Building", 3), ("Tactics", 2)):
+            config.report(name, "" if name == "Building" else "Building", steps)
+        config.cache.content = _stamp() + b"timings"
+        header = {"version": STATE.version, "gpu": STATE.gpu, "shape": shape, "dynamic": config.profile is not None}
+        return _MAGIC + json.dumps(header).encode() + b"\n" + network.onnx
+
+
+def _stamp() -> bytes:
+    return f"{STATE.version} {STATE.gpu}\n".encode()
+
+
+@dataclass
+class _Tensor:
+    name: str
+    shape: tuple[int, ...]
+    dtype: DataType
+
+
+class INetworkDefinition(_Owned):
+    def __init__(self) -> None:
+        super().__init__()
+        self.onnx: bytes | None = None
+
+    def get_input(self, index: int) -> _Tensor:
+        return _tensors(onnx.load_from_string(self.onnx).graph.input)[index]
+
+
+def _tensors(values) -> list[_Tensor]:
+    kinds = {onnx.TensorProto.FLOAT: DataType.FLOAT, onnx.TensorProto.FLOAT16: DataType.HALF}
+    return [
+        _Tensor(
+            value.name,
+            tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim),
+            kinds[value.type.tensor_type.elem_type],
+        )
+        for value in values
+    ]
+
+
+class _ParserError:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def desc(self) -> str:
+        return self._text
+
+
+class OnnxParser(_Owned):
+    def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
+        super().__init__()
+        assert logger.is_constructed
+        self._network = network
+        self._errors: list[_ParserError] = []
+
+    def parse_from_file(self, model: str) -> bool:
+        assert isinstance(model, str)
+        with open(model, "rb") as stream:  # noqa: PTH123 - a path as TensorRT takes it
+            content = stream.read()
+        try:
+            onnx.checker.check_model(onnx.load_from_string(content))
+        except Exception:  # noqa: BLE001 - whatever it is, it is not parsed
+            self._errors.append(_ParserError("Failed to parse ONNX model"))
+            return False
+        self._network.onnx = content
+        return True
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._errors)
+
+    def get_error(self, index: int) -> _ParserError:
+        return self._errors[index]
+
+
+class IOptimizationProfile(_Owned):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: dict[str, tuple] = {}
+
+    def set_shape(self, input, min, opt, max) -> None:  # noqa: A002 - TensorRT's own names
+        assert tuple(min) == tuple(opt) == tuple(max)
+        self.shapes[input] = tuple(opt)
+
+
+class ITimingCache(_Owned):
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.content = content
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class IBuilderConfig(_Owned):
+    def __init__(self) -> None:
+        super().__init__()
+        self.workspace: int | None = None
+        self.cache: ITimingCache | None = None
+        self.profile: IOptimizationProfile | None = None
+        self.progress_monitor: IProgressMonitor | None = None
+
+    def set_flag(self, flag: BuilderFlag) -> None:
+        if flag in {BuilderFlag.FP16, BuilderFlag.INT8}:
+            message = f"{flag.name} on a strongly typed network: the precision is the network's"
+            raise Refused(message)
+
+    def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
+        assert pool is MemoryPoolType.WORKSPACE
+        assert type(pool_size) is int
+        assert pool_size > 0
+        self.workspace = pool_size
+
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
+        return ITimingCache(serialized_timing_cache)
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001 - TensorRT's own
+        assert ignore_mismatch is False
+        if cache.content and not cache.content.startswith(_stamp()):
+            return False
+        self.cache = cache
+        return True
+
+    def get_timing_cache(self) -> ITimingCache | None:
+        return self.cache
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        self.profile = profile
+        return 0
+
+    def shape_of(self, tensor: _Tensor) -> tuple[int, ...]:
+        if -1 not in tensor.shape:
+            return tensor.shape
+        if self.profile is None:
+            message = f"{tensor.name} is dynamic, and there is no optimization profile"
+            raise Refused(message)
+        return self.profile.shapes[tensor.name]
+
+    def report(self, phase: str, parent: str, steps: int) -> None:
+        monitor = self.progress_monitor
+        if monitor is None:
+            return
+        assert monitor.is_constructed
+        monitor.phase_start(phase, parent, steps)
+        assert all(monitor.step_complete(phase, step) for step in range(steps))
+        monitor.phase_finish(phase)
+
+
+class Runtime(_Owned):
+    def __init__(self, logger: ILogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        if not serialized_engine.startswith(_MAGIC):
+            _told(self._logger, "Serialization assertion magicTagRead == kMAGIC_TAG failed")
+            return None
+        first, _, network = serialized_engine.removeprefix(_MAGIC).partition(b"\n")
+        header = json.loads(first)
+        if (header["version"], header["gpu"]) != (STATE.version, STATE.gpu):
+            _told(self._logger, f"the engine was serialized with TensorRT {header['version']}")
+            return None
+        return ICudaEngine(header, network, self)
+
+
+class ICudaEngine(_Owned):
+    def __init__(self, header: dict, network: bytes, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load_from_string(network).graph
+        inputs, outputs = _tensors(graph.input), _tensors(graph.output)
+        self.tensors = {tensor.name: tensor for tensor in (*inputs, *outputs)}
+        self.inputs = {tensor.name for tensor in inputs}
+        self.shape = tuple(header["shape"])
+        self._dynamic = header["dynamic"]
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.tensors[name].shape
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self.tensors[name].dtype
+
+    def create_execution_context(self) -> IExecutionContext | None:
+        if STATE.fails("context"):
+            _told(self.runtime._logger, "[executionContext.cpp] OutOfMemory (Requested size was 4194304 bytes.)")
+            return None
+        return IExecutionContext(self)
+
+
+class IExecutionContext(_Owned):
+    def __init__(self, engine: ICudaEngine) -> None:
+        super().__init__()
+        self._engine = engine
+        self._addresses: dict[str, int] = {}
+        self._shape: tuple[int, ...] | None = None
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if name not in self._engine.inputs or tuple(shape) != self._engine.shape:
+            return False
+        self._shape = tuple(shape)
+        return True
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        assert type(memory) is int
+        if name not in self._engine.tensors:
+            return False
+        self._addresses[name] = memory
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        _need_context()
+        stream = _STREAMS[stream_handle]()
+        engine = self._engine
+        if self._shape is None or self._addresses.keys() != engine.tensors.keys():
+            return False
+        if STATE.fails("enqueue"):
+            return False
+        (name,) = engine.inputs
+        (output,) = engine.tensors.keys() - engine.inputs
+        source = _on_device(self._addresses[name], int(np.prod(self._shape)) * 4)
+        target = STATE.device.get(self._addresses[output])
+        if target is None:
+            message = "the output's address was freed or never allocated"
+            raise Refused(message)
+
+        def compute() -> None:
+            tensor = source.view(np.float32).reshape(self._shape)
+            (features,) = engine.session.run([output], {name: tensor})
+            if features.nbytes != target.nbytes:
+                message = f"{features.nbytes} bytes of output for {target.nbytes} bytes of memory"
+                raise Refused(message)
+            noisy = features * np.float32(1.0 + STATE.error) + np.float32(STATE.error)
+            target[:] = np.ascontiguousarray(noisy).view(np.uint8).ravel()
+
+        stream.enqueue(compute)
+        return True
