@@ -12,7 +12,7 @@ from typing import Final
 
 _ROOT: Final = Path("/")
 _L4T: Final = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
-_DRIVER: Final = re.compile(r"Kernel Module\D*?(\d+\.\d+(?:\.\d+)?)\b")
+_DRIVER: Final = re.compile(r"Kernel Module.*?\b(\d+\.\d+(?:\.\d+)?)\b")
 _SAMPLE_S: Final = 0.05
 _KIB: Final = 1024
 

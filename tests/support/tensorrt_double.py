@@ -388,6 +388,7 @@ class Builder(_Owned):
         if network.onnx is None or config.workspace is None:
             message = "a build without a parsed network or a workspace limit"
             raise Refused(message)
+        STATE.log.append("build")
         if STATE.fails("build"):
             _told(self.logger, "[virtualMemoryBuffer.cpp::resizePhysical] OutOfMemory (no memory for 1024 bytes)")
             return None
