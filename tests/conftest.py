@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tensorrt_modules
+from tests.support import cuda_double, tensorrt_modules
 
 
 @pytest.fixture(scope="session")
@@ -22,11 +22,9 @@ def shared_data() -> Path:
 @pytest.fixture
 def device(tmp_path, monkeypatch):
     """Return the state of a drawn device: TensorRT and pycuda are the strict double while this test runs."""
-    from tests.support import tensorrt_double  # noqa: PLC0415 - needs onnx, which the serving tests do without
-
     monkeypatch.syspath_prepend(str(tensorrt_modules.write(tmp_path / "modules")))
     tensorrt_modules.forget()
-    yield tensorrt_double.reset()
+    yield cuda_double.reset()
     tensorrt_modules.forget()
 
 

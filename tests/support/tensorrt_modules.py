@@ -22,7 +22,7 @@ def write(folder: Path) -> Path:
     (folder / "pycuda").mkdir(parents=True)
     (folder / "tensorrt.py").write_text(_TENSORRT)
     (folder / "pycuda" / "__init__.py").write_text("")
-    (folder / "pycuda" / "driver.py").write_text("from tests.support.tensorrt_double import *\n")
+    (folder / "pycuda" / "driver.py").write_text("from tests.support.cuda_double import *\n")
     return folder
 
 

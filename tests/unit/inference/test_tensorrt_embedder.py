@@ -8,6 +8,7 @@ import pytest
 from dicom_node.core.errors import BundleError, WorkerCrashed
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
+from tests.support import cuda_double as cuda
 from tests.support import tensorrt_double as double
 
 SHAPE = (1, 1, 512, 512)
@@ -164,7 +165,7 @@ def test_the_device_is_described(trt):
 
 @pytest.fixture
 def context(device):  # noqa: ARG001 - a fresh device
-    context = double.Device(0).retain_primary_context()
+    context = cuda.Device(0).retain_primary_context()
     context.push()
     return context
 
@@ -185,40 +186,40 @@ def test_the_double_has_nothing_that_was_removed(context):  # noqa: ARG001 - cur
         (double.ICudaEngine, "num_bindings"),
     ):
         assert not hasattr(owner, name), name
-    with pytest.raises(double.Refused, match="strongly typed"):
+    with pytest.raises(cuda.Refused, match="strongly typed"):
         builder.create_network(1 << double.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
-    with pytest.raises(double.Refused, match="precision is the network's"):
+    with pytest.raises(cuda.Refused, match="precision is the network's"):
         builder.create_builder_config().set_flag(double.BuilderFlag.FP16)
 
 
 def test_the_double_refuses_what_a_device_would_crash_on(context):
-    stream, host = double.Stream(), double.pagelocked_empty((4,), np.float32)
-    memory = double.mem_alloc(16)
-    with pytest.raises(double.Refused, match="page-locked"):
-        double.memcpy_htod_async(memory, np.zeros(4, np.float32), stream)
-    with pytest.raises(double.Refused, match="8 bytes for 16"):
-        double.memcpy_htod_async(memory, host[:2], stream)
+    stream, host = cuda.Stream(), cuda.pagelocked_empty((4,), np.float32)
+    memory = cuda.mem_alloc(16)
+    with pytest.raises(cuda.Refused, match="page-locked"):
+        cuda.memcpy_htod_async(memory, np.zeros(4, np.float32), stream)
+    with pytest.raises(cuda.Refused, match="8 bytes for 16"):
+        cuda.memcpy_htod_async(memory, host[:2], stream)
     host[:] = 1
-    double.memcpy_htod_async(memory, host, stream)
+    cuda.memcpy_htod_async(memory, host, stream)
     host[:] = 2
-    with pytest.raises(double.Refused, match="written to before"):
+    with pytest.raises(cuda.Refused, match="written to before"):
         stream.synchronize()
-    double.memcpy_dtoh_async(host, memory, stream)
+    cuda.memcpy_dtoh_async(host, memory, stream)
     assert np.isnan(host).all()  # read before it was waited for
     memory.free()
-    with pytest.raises(double.Refused, match="freed"):
-        double.memcpy_dtoh_async(host, memory, stream)
-    with pytest.raises(double.Refused, match="twice"):
+    with pytest.raises(cuda.Refused, match="freed"):
+        cuda.memcpy_dtoh_async(host, memory, stream)
+    with pytest.raises(cuda.Refused, match="twice"):
         memory.free()
     context.pop()
-    with pytest.raises(double.LogicError, match="no CUDA context"):
-        double.mem_alloc(16)
+    with pytest.raises(cuda.LogicError, match="no CUDA context"):
+        cuda.mem_alloc(16)
 
 
 def test_the_double_sees_an_unset_address_and_what_was_not_released(trt, bundle, plan, device, context):  # noqa: ARG001 - current
     engine = double.Runtime(double.ILogger()).deserialize_cuda_engine(plan)
     execution = engine.create_execution_context()
-    stream = double.Stream()
+    stream = cuda.Stream()
     assert execution.set_input_shape("image", SHAPE)
     assert not execution.set_input_shape("image", (1, 1, 8, 8))
     assert not execution.execute_async_v3(stream.handle)
