@@ -19,6 +19,7 @@ from dicom_node.core.errors import BundleError
 from dicom_node.inference.acceptance import Acceptance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from dicom_node.inference.bundle import Bundle
@@ -82,6 +83,39 @@ class PlanFacts:
     build_s: float
     peak_mib: int
     acceptance: Acceptance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What a plan is bound to on this device: TensorRT's version, the GPU's name and SM, the CUDA driver's version."""
+
+    tensorrt: str
+    gpu: str
+    sm: str
+    cuda_driver: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build: the network, its input (name, shape), the workspace limit in bytes, an earlier timing cache.
+
+    progress is called with one line whenever TensorRT has come a step further, from threads of its own.
+    """
+
+    onnx: Path
+    input_name: str
+    input_shape: tuple[int, ...]
+    workspace_bytes: int
+    timing_cache: bytes
+    progress: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlan:
+    """A serialised plan, and the timing cache that makes the next build of the same network quick."""
+
+    plan: bytes
+    timing_cache: bytes
 
 
 _ADAPTER: Final = TypeAdapter(PlanFacts)

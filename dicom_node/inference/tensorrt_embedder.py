@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, SupportsInt, TypeVar
 
 import numpy as np
 import pycuda.driver as cuda
 import tensorrt as trt
 
 from dicom_node.core.errors import BundleError, WorkerCrashed
+from dicom_node.inference.plans import BuiltPlan, DeviceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from dicom_node.inference.bundle import Bundle
+    from dicom_node.inference.plans import BuildRequest
+
+T = TypeVar("T")
 
 FLAGS: Final = "STRONGLY_TYPED, TF32"
 """How plans are built, as their key states it. TF32 is TensorRT's default for float32; the acceptance judges it."""
@@ -31,39 +34,6 @@ FLAGS: Final = "STRONGLY_TYPED, TF32"
 SLOTS: Final = 2  # one image runs while the next one is filled in; more would only wait
 _FLOAT32_BYTES: Final = 4
 _DYNAMIC: Final = -1
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFacts:
-    """What a plan is bound to on this device: TensorRT's version, the GPU's name and SM, the CUDA driver's version."""
-
-    tensorrt: str
-    gpu: str
-    sm: str
-    cuda_driver: str
-
-
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
-    """What to build: the network, its input (name, shape), the workspace limit in bytes, an earlier timing cache.
-
-    progress is called with one line whenever TensorRT has come a step further, from threads of its own.
-    """
-
-    onnx: Path
-    input_name: str
-    input_shape: tuple[int, ...]
-    workspace_bytes: int
-    timing_cache: bytes
-    progress: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltPlan:
-    """A serialised plan, and the timing cache that makes the next build of the same network quick."""
-
-    plan: bytes
-    timing_cache: bytes
 
 
 class _Log(trt.ILogger):  # type: ignore[misc] # without TensorRT installed its types are Any
@@ -86,20 +56,29 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc] # as above
         self._tell = tell
         self._steps: dict[str, int] = {}
 
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
         if not parent_phase:
-            self._steps[phase_name] = num_steps
+            self._steps[phase_name] = int(num_steps)
             self._tell(f"{phase_name}: 0 %")
 
-    def step_complete(self, phase_name: str, step: int) -> bool:
+    def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
         steps = self._steps.get(phase_name)
         if steps:
-            self._tell(f"{phase_name}: {min(100, 100 * (step + 1) // steps)} %")
+            self._tell(f"{phase_name}: {min(100, 100 * (int(step) + 1) // steps)} %")
         return True
 
     def phase_finish(self, phase_name: str) -> None:
         if self._steps.pop(phase_name, None) is not None:
             self._tell(f"{phase_name}: 100 %")
+
+
+def _started(kind: Callable[[trt.ILogger], T], log: _Log) -> T:
+    """Return TensorRT's Builder or Runtime; what its bindings raise where the library answers nothing is TypeError."""
+    try:
+        return kind(log)
+    except TypeError:
+        message = f"TensorRT does not start here ({log.last_error}); do its version and the driver fit together?"
+        raise BundleError(message) from None
 
 
 class _Gpu:
@@ -152,7 +131,7 @@ def build_plan(request: BuildRequest) -> BuiltPlan:
 
 def _build(request: BuildRequest) -> BuiltPlan:
     log = _Log()
-    builder = trt.Builder(log)
+    builder = _started(trt.Builder, log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(request.onnx)):
@@ -174,18 +153,27 @@ def _build(request: BuildRequest) -> BuiltPlan:
         message = f"TensorRT could not build the plan ({log.last_error}); free memory, or lower --workspace-mib"
         raise BundleError(message)
     used = config.get_timing_cache()
-    return BuiltPlan(bytes(plan), bytes(used.serialize()) if used is not None else b"")
+    return BuiltPlan(_bytes(plan), _bytes(used.serialize()) if used is not None else b"")
 
 
-def _fix_shape(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:
+def _bytes(memory: Any) -> bytes:
+    """Return a copy of what an IHostMemory holds; it has the buffer interface, which its signatures do not tell."""
+    return bytes(memory)
+
+
+def _fix_shape(
+    builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, request: BuildRequest
+) -> None:
     """Pin a network with named (dynamic) axes to the one shape that the bundle's preprocessing makes."""
-    if _DYNAMIC not in tuple(network.get_input(0).shape):
+    if _DYNAMIC not in _sides(network.get_input(0).shape):
         return
     profile = builder.create_optimization_profile()
-    shape = request.input_shape
+    shape = trt.Dims(list(request.input_shape))
     profile.set_shape(request.input_name, shape, shape, shape)
     if config.add_optimization_profile(profile) < 0:
-        message = f"TensorRT refuses {request.input_name} of shape {shape}; export the network for that shape"
+        message = (
+            f"TensorRT refuses {request.input_name} of shape {request.input_shape}; export the network for that shape"
+        )
         raise BundleError(message)
 
 
@@ -200,6 +188,16 @@ class _Slot:
     done: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A plan that is ready to run. Each of TensorRT's objects belongs to the one before it."""
+
+    runtime: trt.Runtime
+    engine: trt.ICudaEngine
+    execution: trt.IExecutionContext
+    stream: Any
+
+
 class TensorRtEmbedder:
     """A bundle's plan on TensorRT: one context, one stream, two images on their way at most; for one thread.
 
@@ -212,16 +210,13 @@ class TensorRtEmbedder:
         self._input, self._input_shape = table.input_name, tuple(table.input_shape)
         self._output, self._output_shape = table.output_name, tuple(table.output_shape)
         self._allocated = ExitStack()
-        self._runtime: Any = None
-        self._engine: Any = None
-        self._execution: Any = None
-        self._stream: Any = None
+        self._loaded: _Loaded | None = None
         self._slots: list[_Slot] = []
         self._lost = False
         self._gpu = _Gpu()
         try:
             with self._gpu:
-                self._load(plan)
+                self._loaded = self._load(plan)
                 self._slots = [self._make_slot() for _ in range(SLOTS)]
             self._name = f"TensorRT {trt.__version__} {self._gpu.device.name()}"
         except cuda.Error as error:
@@ -273,35 +268,31 @@ class TensorRtEmbedder:
         with self._gpu:
             self._slots = []
             self._allocated.close()
-            self._stream = None
-            self._execution = None  # in this order: each belongs to the next
-            self._engine = None
-            self._runtime = None
+            self._loaded = None
         self._gpu.close()
         self._lost = True
 
-    def _load(self, plan: bytes) -> None:
+    def _load(self, plan: bytes) -> _Loaded:
         log = _Log()
-        self._runtime = trt.Runtime(log)
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
+        runtime = _started(trt.Runtime, log)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
             message = f"TensorRT {trt.__version__} cannot read the plan ({log.last_error}); {_BUILD}"
             raise BundleError(message)
-        self._check_tensors()
-        self._execution = self._engine.create_execution_context()
-        if self._execution is None:
+        self._check_tensors(engine)
+        execution = engine.create_execution_context()
+        if execution is None:
             message = f"no room on the GPU to run the plan ({log.last_error}); end other programs that use memory"
             raise WorkerCrashed(message)
-        if not self._execution.set_input_shape(self._input, self._input_shape):
+        if not execution.set_input_shape(self._input, self._input_shape):
             message = f"the plan does not take {self._input} of shape {list(self._input_shape)}; {_BUILD}"
             raise BundleError(message)
-        self._stream = cuda.Stream()
+        return _Loaded(runtime, engine, execution, cuda.Stream())
 
-    def _check_tensors(self) -> None:
+    def _check_tensors(self, engine: trt.ICudaEngine) -> None:
         """Compare the plan's named tensors with the manifest; an axis that was dynamic in the network fits any size."""
-        engine = self._engine
         names = [str(engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)]
-        found = {name: (engine.get_tensor_mode(name), tuple(engine.get_tensor_shape(name))) for name in names}
+        found = {name: (engine.get_tensor_mode(name), _sides(engine.get_tensor_shape(name))) for name in names}
         wanted = {
             self._input: (trt.TensorIOMode.INPUT, self._input_shape),
             self._output: (trt.TensorIOMode.OUTPUT, self._output_shape),
@@ -339,17 +330,17 @@ class TensorRtEmbedder:
             found, wanted = f"{tensor.dtype} {tensor.shape}", f"float32 {self._input_shape}"
             message = f"the preprocessing makes {found}, the plan takes {wanted}; the two do not fit"
             raise BundleError(message)
-        with self._working():
+        with self._working() as loaded:
             np.copyto(slot.host_in, tensor)
-            cuda.memcpy_htod_async(slot.device_in, slot.host_in, self._stream)
-            bound = self._execution.set_tensor_address(self._input, int(slot.device_in))
-            bound = bound and self._execution.set_tensor_address(self._output, int(slot.device_out))
-            if not bound or not self._execution.execute_async_v3(self._stream.handle):
+            cuda.memcpy_htod_async(slot.device_in, slot.host_in, loaded.stream)
+            bound = loaded.execution.set_tensor_address(self._input, int(slot.device_in))
+            bound = bound and loaded.execution.set_tensor_address(self._output, int(slot.device_out))
+            if not bound or not loaded.execution.execute_async_v3(loaded.stream.handle):
                 self._lost = True
                 message = "TensorRT failed to start on an image"
                 raise WorkerCrashed(message)
-            cuda.memcpy_dtoh_async(slot.host_out, slot.device_out, self._stream)
-            slot.done.record(self._stream)
+            cuda.memcpy_dtoh_async(slot.host_out, slot.device_out, loaded.stream)
+            slot.done.record(loaded.stream)
 
     def _finish(self, slot: _Slot) -> NDArray[np.float32]:
         """Wait for an image and return a copy: the slot's memory is the next one's."""
@@ -358,13 +349,13 @@ class TensorRtEmbedder:
             return np.array(slot.host_out[0], dtype=np.float32)
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        if self._lost:
+    def _working(self) -> Iterator[_Loaded]:
+        if self._lost or self._loaded is None:
             message = "the engine was closed, or its device was lost"
             raise WorkerCrashed(message)
         try:
             with self._gpu:
-                yield
+                yield self._loaded
         except cuda.Error as error:
             self._lost = True
             message = f"the GPU failed on an image ({type(error).__name__})"
@@ -372,6 +363,10 @@ class TensorRtEmbedder:
 
 
 _BUILD: Final = "build it again with `dicom-node engine build`"
+
+
+def _sides(shape: trt.Dims) -> tuple[int, ...]:
+    return tuple(int(shape[index]) for index in range(len(shape)))
 
 
 def _same(found: Sequence[int], wanted: Sequence[int]) -> bool:

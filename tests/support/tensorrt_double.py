@@ -20,6 +20,14 @@ from tests.support.cuda_double import STATE, STREAMS, Refused, need_context, on_
 _MAGIC = b"DOUBLE-PLAN"
 
 
+class Dims(list):
+    """A shape; a list converts to it, a tuple does not."""
+
+    def __init__(self, shape: list[int]) -> None:
+        assert type(shape) is list
+        super().__init__(shape)
+
+
 class DataType(enum.Enum):
     FLOAT, HALF, INT8, INT32 = range(4)
 
@@ -60,6 +68,14 @@ def _told(logger: ILogger, text: str) -> None:
     logger.log(ILogger.Severity.ERROR, text)
 
 
+def _start(logger: ILogger) -> None:
+    """Fail as the bindings do where the library gives no object."""
+    if STATE.fails("start"):
+        _told(logger, "CUDA initialization failure with error: 35")
+        message = "pybind11::init(): factory function returned nullptr"
+        raise TypeError(message)
+
+
 class _Owned:
     """Whatever TensorRT makes: made in a context, released with its last reference."""
 
@@ -70,6 +86,7 @@ class _Owned:
 
 class Builder(_Owned):
     def __init__(self, logger: ILogger) -> None:
+        _start(logger)
         super().__init__()
         self.logger = logger
 
@@ -174,7 +191,8 @@ class IOptimizationProfile(_Owned):
         self.shapes: dict[str, tuple] = {}
 
     def set_shape(self, input, min, opt, max) -> None:  # noqa: A002 - TensorRT's own names
-        assert tuple(min) == tuple(opt) == tuple(max)
+        assert all(type(shape) is Dims for shape in (min, opt, max))
+        assert min == opt == max
         self.shapes[input] = tuple(opt)
 
 
@@ -243,6 +261,7 @@ class IBuilderConfig(_Owned):
 
 class Runtime(_Owned):
     def __init__(self, logger: ILogger) -> None:
+        _start(logger)
         super().__init__()
         self._logger = logger
 

@@ -93,7 +93,7 @@ def _build(bundle: Bundle, key: plans.PlanKey, workspace: int) -> plans.PlanFact
     from dicom_node.inference import tensorrt_embedder  # noqa: PLC0415 - absent on most machines
 
     table, line = bundle.manifest.embedder, ProgressLine()
-    request = tensorrt_embedder.BuildRequest(
+    request = plans.BuildRequest(
         onnx=bundle.embedder_path,
         input_name=table.input_name,
         input_shape=tuple(table.input_shape),

@@ -8,6 +8,7 @@ import pytest
 from dicom_node.core.errors import BundleError, WorkerCrashed
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
+from dicom_node.inference.plans import BuildRequest, DeviceFacts
 from tests.support import cuda_double as cuda
 from tests.support import tensorrt_double as double
 
@@ -28,7 +29,7 @@ def tensor(seed=0):
 
 
 def built(trt, bundle, cache=b"", tell=lambda _: None):
-    return trt.build_plan(trt.BuildRequest(bundle.embedder_path, "image", SHAPE, 1 << 20, cache, tell))
+    return trt.build_plan(BuildRequest(bundle.embedder_path, "image", SHAPE, 1 << 20, cache, tell))
 
 
 @pytest.fixture(params=[True, False], ids=["dynamic batch", "fixed batch"])
@@ -115,6 +116,15 @@ def test_c36_a_damaged_plan_and_one_of_another_tensorrt_are_refused(trt, bundle,
     assert device.left() == []
 
 
+def test_a_tensorrt_that_does_not_start_is_said(trt, bundle, plan, device):
+    device.fail = {"start": 0}
+    with pytest.raises(BundleError, match=r"does not start here.*CUDA initialization failure"):
+        trt.TensorRtEmbedder(bundle, plan)
+    with pytest.raises(BundleError, match="does not start here"):
+        built(trt, bundle)
+    assert device.left() == []
+
+
 def test_a_plan_of_another_network_is_refused(trt, make_bundle, plan):
     other = load_bundle(make_bundle({'output_name = "features"': 'output_name = "map"'}))
     with pytest.raises(BundleError, match="manifest says otherwise"):
@@ -157,7 +167,7 @@ def test_a_build_that_fails_says_why(trt, bundle, device):
 
 
 def test_the_device_is_described(trt):
-    assert trt.device_facts() == trt.DeviceFacts("10.3.0", "Orin", "8.7", "12.6")
+    assert trt.device_facts() == DeviceFacts("10.3.0", "Orin", "8.7", "12.6")
 
 
 # the double is strict ------------------------------------------------------------------------------------------------
