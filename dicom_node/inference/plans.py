@@ -74,7 +74,10 @@ class PlanKey:
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """What is kept about a plan. acceptance is None until it was tried; peak_mib is memory taken while building."""
+    """What is kept about a plan; peak_mib is memory taken while building.
+
+    acceptance and known_logit (the plan's own answer to one fixed input, in that test) are None until it was tried.
+    """
 
     key: PlanKey
     plan_sha256: str
@@ -83,6 +86,7 @@ class PlanFacts:
     build_s: float
     peak_mib: int
     acceptance: Acceptance | None = None
+    known_logit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,11 @@ def saved(folder: Path) -> tuple[PlanFacts, ...]:
     return tuple(found)
 
 
+def fingerprint(folder: Path) -> str:
+    """Return one digest of all plans that are here, without asking any device."""
+    return hashlib.sha256(" ".join(sorted(facts.plan_sha256 for facts in saved(folder))).encode()).hexdigest()
+
+
 def remove(folder: Path, names: frozenset[str]) -> tuple[str, ...]:
     """Remove the plans of these keys, and what an interrupted build left; return the names of the removed files."""
     doomed = [path for name in names for path in folder.glob(f"embedder-{name}*.plan")]
@@ -227,7 +236,7 @@ def exact(folder: Path, here: PlanKey) -> PlanFacts:
 def accepted(folder: Path, here: PlanKey) -> PlanFacts:
     """Return the plan of exactly this key with a passed acceptance. Raises BundleError saying why there is none."""
     facts = exact(folder, here)
-    if facts.acceptance is None:
+    if facts.acceptance is None or facts.known_logit is None:
         message = "the TensorRT plan was never tried; run `dicom-node engine verify`"
         raise BundleError(message)
     if not facts.acceptance.passed:

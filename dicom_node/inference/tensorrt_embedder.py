@@ -7,7 +7,7 @@ call is listed with the document that defines it in docs/tensorrt-calls.md. Neve
 from __future__ import annotations
 
 from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, SupportsInt, TypeVar
 
@@ -265,12 +265,12 @@ class TensorRtEmbedder:
         """Release everything. A lost device is left alone: freeing in it may hang, and the process ends anyway."""
         if self._lost:
             return
-        with self._gpu:
+        self._lost = True
+        with suppress(cuda.Error), self._gpu:  # a device that fails in this has nothing left to release
             self._slots = []
             self._allocated.close()
             self._loaded = None
         self._gpu.close()
-        self._lost = True
 
     def _load(self, plan: bytes) -> _Loaded:
         log = _Log()

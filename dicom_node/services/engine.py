@@ -9,6 +9,7 @@ import structlog
 
 from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
 from dicom_node.inference import machine, plans
+from dicom_node.inference.acceptance import LOGIT_MAX, known_answer
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.services.strikes import Strikes
 
@@ -105,19 +106,35 @@ def _onnx(bundle: Bundle, settings: AnalysisSettings) -> HeldEngine:
 
 def _tensorrt(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> HeldEngine:
     plans.require_modules()
-    facts = plans.accepted(bundle.folder, current_key(bundle, precision=""))
-    strikes = Strikes(strikes_file, facts.plan_sha256)
+    strikes = Strikes(strikes_file, plans.fingerprint(bundle.folder))
     # One fewer than would give an image up: the image in hand still gets its answer, from ONNX Runtime.
     limit = max(1, settings.crash_limit - 1)
     falls_back = settings.runtime == "auto" or settings.fallback
     if falls_back and strikes.count() >= limit:
         message = f"TensorRT ended the worker {strikes.count()} times in a row since this machine was started"
         raise BundleError(message)
-    return HeldEngine(lambda: _embedder(bundle, plans.read_plan(bundle.folder, facts)), strikes)
+    strikes.note()
+    try:
+        facts = plans.accepted(bundle.folder, current_key(bundle, precision=""))
+        return HeldEngine(lambda: _embedder(bundle, facts), strikes)
+    finally:
+        strikes.take_back()
 
 
-def _embedder(bundle: Bundle, plan: bytes) -> Embedder:
-    return _module().TensorRtEmbedder(bundle, plan)  # type: ignore[no-any-return] # loaded by name
+def _embedder(bundle: Bundle, facts: plans.PlanFacts) -> Embedder:
+    """Load a plan and ask it what it was asked in its acceptance test.
+
+    Raises BundleError where the answer is another one now, WorkerCrashed where it gives none.
+    """
+    embedder: Embedder = _module().TensorRtEmbedder(bundle, plans.read_plan(bundle.folder, facts))
+    expected, answer = facts.known_logit or 0.0, known_answer(bundle, embedder)
+    if not abs(answer - expected) <= LOGIT_MAX:  # so that NaN fails too
+        embedder.close()
+        message = (
+            f"the TensorRT plan answers {answer:.3f} where it answered {expected:.3f}; {plans.BUILD}, with --again"
+        )
+        raise BundleError(message)
+    return embedder
 
 
 def _module() -> Any:

@@ -12,17 +12,18 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Strikes:
-    """The count for one plan since this boot: a reboot may mend what a restart of the worker does not.
+    """The count for one set of plans since this boot: a reboot may mend what a restart of the worker does not.
 
-    An image is noted before the engine sees it and cleared when the engine has answered. What is still noted when a
-    worker starts was never answered: a crash, a hang, a kill for lack of memory.
+    Loading and every image are noted before the device is touched. Loading is taken back when it has ended, well or
+    with an error; an answered image clears everything. What is still noted when a worker starts never ended: a crash, a
+    hang, a kill for lack of memory. plans names the plans that are there (`plans.fingerprint`): another starts anew.
     """
 
     file: Path
-    plan_sha256: str
+    plans: str
 
     def count(self) -> int:
-        """Return how many images in a row the engine has not answered."""
+        """Return how often in a row the engine was asked and never answered."""
         try:
             noted = json.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -30,13 +31,23 @@ class Strikes:
         return int(noted["count"]) if noted.get("of") == self._of() else 0
 
     def note(self) -> None:
-        """Count the image that is about to be run."""
-        self.file.write_text(json.dumps({"of": self._of(), "count": self.count() + 1}), encoding="utf-8")
+        """Count what is about to be done."""
+        self._write(self.count() + 1)
+
+    def take_back(self) -> None:
+        """Forget the last note, and it alone."""
+        self._write(self.count() - 1)
 
     def clear(self) -> None:
         """Forget what was counted: the engine has answered."""
         self.file.unlink(missing_ok=True)
 
+    def _write(self, count: int) -> None:
+        if count <= 0:
+            self.clear()
+        else:
+            self.file.write_text(json.dumps({"of": self._of(), "count": count}), encoding="utf-8")
+
     def _of(self) -> list[str]:
         boot = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
-        return [self.plan_sha256, boot]
+        return [self.plans, boot]

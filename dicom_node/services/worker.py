@@ -59,7 +59,11 @@ class Worker:
 
     def run(self) -> None:
         """Load the model, then serve the node, connecting again whenever it was restarted."""
-        model = load_model(self._settings.analysis, self._folders.strikes)
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True)  # a device that is asked may never answer
+        try:
+            model = load_model(self._settings.analysis, self._folders.strikes)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         bench = Workbench(self._settings, model)
         log.info("worker.ready", bundle=model.sha256, runtime=model.runtime, problem=model.problem)
         try:

@@ -103,12 +103,17 @@ def test_a_study_is_analysed_by_the_plan_and_the_answer_is_onnx_runtime_s(node, 
     assert "analysed by TensorRT 10.3.0 Orin" in capsys.readouterr().out
 
 
+#: How often a fault's step is passed for the known answer while loading: only then does it happen.
+AFTER_KNOWN_ANSWER = {"abort": 1, "hang": 1, "lost": 4, "enqueue": 1}
+
+
 @pytest.mark.parametrize("fault", ["abort", "hang", "lost", "enqueue"])
 def test_c44_after_two_lost_workers_onnx_runtime_answers_and_everybody_says_so(
     node, studies, monkeypatch, capsys, fault
 ):
-    monkeypatch.setenv("TENSORRT_DOUBLE", json.dumps({"fail": {fault: 0}}))
-    node.settings["analysis"]["timeout_s"] = 6.0
+    monkeypatch.setenv("TENSORRT_DOUBLE", json.dumps({"fail": {fault: AFTER_KNOWN_ANSWER[fault]}}))
+    if fault == "hang":
+        node.settings["analysis"]["timeout_s"] = 15.0
     node.start()
     send_study(node, studies[0])
     listed = published(node, studies[0])
@@ -123,6 +128,15 @@ def test_c44_after_two_lost_workers_onnx_runtime_answers_and_everybody_says_so(
     assert f"runtime fallback={why}" in report_text(node, listed)
     assert main(["studies", studies[0].study_uid, "--config", str(node.config)]) == 0
     assert f"(instead of TensorRT: {why})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_c44_a_device_that_hangs_while_loading_is_given_up_too(node, studies, monkeypatch):
+    monkeypatch.setenv("TENSORRT_DOUBLE", json.dumps({"fail": {"hang": 0}}))
+    node.settings["analysis"]["timeout_s"] = 15.0
+    node.start(wait_worker=False)
+    send_study(node, studies[0])
+    (first, *_) = findings(published(node, studies[0]))
+    assert "2 times in a row" in dict(first["model"]["parameters"])["runtime fallback"]
 
 
 def test_a_plan_of_another_tensorrt_is_not_used(node, studies, monkeypatch):

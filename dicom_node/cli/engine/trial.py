@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dicom_node.cli.engine.images import DRAWN, trial_images
 from dicom_node.core.errors import WorkerCrashed
 from dicom_node.inference import plans
-from dicom_node.inference.acceptance import Acceptance, compare
+from dicom_node.inference.acceptance import Acceptance, compare, known_answer
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 
 if TYPE_CHECKING:
@@ -24,19 +24,20 @@ def try_plan(bundle: Bundle, facts: plans.PlanFacts, images: Path | None) -> boo
     """
     from dicom_node.inference.tensorrt_embedder import TensorRtEmbedder  # noqa: PLC0415 - absent on most machines
 
-    plans.save_facts(bundle.folder, replace(facts, acceptance=None))
+    plans.save_facts(bundle.folder, replace(facts, acceptance=None, known_logit=None))
     print(f"acceptance test on {images or DRAWN}")
     embedder = TensorRtEmbedder(bundle, plans.read_plan(bundle.folder, facts))
     reference = OnnxEmbedder(bundle, threads=0)
     try:
         acceptance = compare(bundle, reference, embedder, trial_images(images))
+        known = known_answer(bundle, embedder)
     except WorkerCrashed as error:
         message = f"{error} during the acceptance test; the plan is not used. End other programs and run it again"
         raise WorkerCrashed(message) from None
     finally:
         reference.close()
         embedder.close()
-    plans.save_facts(bundle.folder, replace(facts, acceptance=acceptance))
+    plans.save_facts(bundle.folder, replace(facts, acceptance=acceptance, known_logit=known))
     print_acceptance(acceptance)
     return acceptance.passed
 

@@ -26,7 +26,7 @@ KEY = plans.PlanKey(
 
 
 def facts(plan=b"plan", key=KEY, acceptance=PASSED):
-    return plans.PlanFacts(key, hashlib.sha256(plan).hexdigest(), len(plan), "2026-01-01", 1.5, 100, acceptance)
+    return plans.PlanFacts(key, hashlib.sha256(plan).hexdigest(), len(plan), "2026-01-01", 1.5, 100, acceptance, 0.5)
 
 
 def test_a_plan_is_found_again_and_the_bundle_stays_whole(make_bundle):

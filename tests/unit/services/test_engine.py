@@ -84,6 +84,14 @@ def break_memory(_folder, device):
     device.fail = {"mem_alloc": 1}
 
 
+def break_arithmetic(_folder, device):
+    device.error = 0.5
+
+
+def break_numbers(_folder, device):
+    device.error = float("nan")
+
+
 def break_gpu(_folder, device):
     device.fail = {"init": 0}
 
@@ -97,6 +105,8 @@ def break_gpu(_folder, device):
         (break_plan, "altered since it was built"),
         (break_memory, "no room on the GPU"),
         (break_gpu, "no usable CUDA device"),
+        (break_arithmetic, "where it answered"),
+        (break_numbers, "answers nan where it answered"),
     ],
 )
 def test_c44_what_is_wrong_with_tensorrt_is_said_and_onnx_runtime_takes_over(
@@ -143,9 +153,36 @@ def test_c44_an_engine_that_ended_the_worker_twice_is_not_used_before_the_next_b
     assert runtime_of(open_engine(bundle, without, strikes_file)) == "TensorRT"
 
 
+def test_c44_a_worker_that_dies_while_loading_is_counted_too(accepted, device, strikes_file, monkeypatch):
+    class Killed(BaseException):
+        """Stands for the end of the process: no code of ours sees it."""
+
+    bundle, end_of_process = load_bundle(accepted), Strikes.take_back
+
+    def killed():
+        raise Killed
+
+    monkeypatch.setattr(Strikes, "take_back", lambda _self: None)
+    with monkeypatch.context() as loading:
+        loading.setattr(engine, "_module", killed)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                open_engine(bundle, settings(accepted), strikes_file)
+    monkeypatch.setattr(Strikes, "take_back", end_of_process)
+    device.fail = {"init": 0}  # it is not even asked any more
+    assert "2 times in a row" in open_engine(bundle, settings(accepted), strikes_file).fallback
+
+
+def test_loading_that_fails_in_words_is_no_strike(accepted, device, strikes_file):
+    device.fail = {"mem_alloc": 0}
+    for _ in range(4):
+        assert "no room" in open_engine(load_bundle(accepted), settings(accepted), strikes_file).fallback
+    assert not strikes_file.exists()
+
+
 def test_an_answer_clears_what_was_counted(accepted, strikes_file):
     choice = open_engine(load_bundle(accepted), settings(accepted), strikes_file)
-    strikes = Strikes(strikes_file, plans.saved(accepted)[0].plan_sha256)
+    strikes = Strikes(strikes_file, plans.fingerprint(accepted))
     strikes.note()
     assert strikes.count() == 1
     choice.engine.embed(TENSOR)
@@ -158,6 +195,11 @@ def test_strikes_are_of_one_plan_and_one_boot(strikes_file, monkeypatch, tmp_pat
     first.note()
     assert first.count() == 2
     assert Strikes(strikes_file, "cd").count() == 0
+    first.take_back()
+    assert first.count() == 1
+    first.take_back()
+    assert not strikes_file.exists()
+    first.note()
     (tmp_path / "boot").write_text("another boot")
     monkeypatch.setattr("dicom_node.services.strikes._BOOT_ID", tmp_path / "boot")
     assert first.count() == 0
