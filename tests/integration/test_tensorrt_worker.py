@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
+import cv2
+import numpy as np
 import pydicom
 import pytest
 
@@ -17,6 +20,8 @@ from dicom_node.cli.demo.studies import collect
 from dicom_node.cli.main import main
 from dicom_node.dimse.scu import Peer, send
 from dicom_node.inference import plans
+from dicom_node.part10 import writer
+from dicom_node.part10.decode import decode
 from tests.support import direct, tensorrt_modules
 from tests.support.node import Node, command
 from tests.support.results import walk
@@ -28,18 +33,35 @@ pytestmark = pytest.mark.timeout(280)
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Return the two phantom studies as files."""
-    found, _ = collect(phantom.write(tmp_path_factory.mktemp("phantoms")))
+    """Return the two phantom studies as files, drawn on a coarser detector, which is quicker."""
+    folder, paths = tmp_path_factory.mktemp("phantoms"), []
+    for study in phantom.phantoms():
+        coarse = replace(study, views=tuple(replace(view, spacing=0.5) for view in study.views))
+        for index, view in enumerate(coarse.views):
+            paths.append(folder / f"{study.number}-{view.name}.dcm")
+            paths[-1].write_bytes(writer.encode(phantom.image(coarse, index)))
+    found, _ = collect(paths)
     return found
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def radiographs(studies, tmp_path_factory):
+    """Return a folder of 64 images for the acceptance test: a phantom, turned and brightened in 64 ways."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    grey = decode(studies[0].objects[0].path).grey
+    for number in range(64):
+        brighter = np.clip(np.rot90(grey, number % 4) * (0.5 + 0.01 * number), 0, 65535)
+        cv2.imwrite(str(folder / f"{number:02d}.png"), brighter.astype(np.uint16))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(radiographs, tmp_path_factory):
     """Return a folder with the double's modules and a bundle whose plan was built and accepted on it."""
     folder = tmp_path_factory.mktemp("built")
     shutil.copytree(BUNDLE, folder / BUNDLE.name, ignore=shutil.ignore_patterns("*.plan"))
     environment = tensorrt_modules.environment(tensorrt_modules.write(folder / "modules"))
-    line = [command(), "engine", "build", str(folder / BUNDLE.name)]
+    line = [command(), "engine", "build", str(folder / BUNDLE.name), "--images", str(radiographs)]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "accepted" in done.stdout.splitlines()
