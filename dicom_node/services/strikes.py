@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,12 +41,16 @@ class Strikes:
 
     def clear(self) -> None:
         """Forget what was counted: the engine has answered."""
-        self.file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
 
     def _write(self, count: int) -> None:
         if count <= 0:
             self.clear()
-        else:
+            return
+        # What cannot be noted is not counted: neither a full disk nor a state folder that the node, starting beside
+        # this worker, has yet to make may stop an engine that works.
+        with suppress(OSError):
             self.file.write_text(json.dumps({"of": self._of(), "count": count}), encoding="utf-8")
 
     def _of(self) -> list[str]:

@@ -207,6 +207,12 @@ def test_strikes_are_of_one_plan_and_one_boot(strikes_file, monkeypatch, tmp_pat
     assert first.count() == 0
 
 
+def test_a_state_folder_that_is_not_there_yet_stops_nothing(accepted, tmp_path):
+    choice = open_engine(load_bundle(accepted), settings(accepted), tmp_path / "not yet" / "engine-strikes.json")
+    assert runtime_of(choice) == "TensorRT"
+    assert choice.engine.embed(TENSOR).shape == (32, 32, 96)
+
+
 def test_a_released_engine_holds_nothing_and_comes_back_with_the_next_image(accepted, device, strikes_file):
     choice = open_engine(load_bundle(accepted), settings(accepted), strikes_file)
     before = choice.engine.embed(TENSOR)
