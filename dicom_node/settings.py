@@ -18,6 +18,7 @@ else:
 
 AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 6.2 AE: no control characters, no backslash
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
 SrClass = Literal["comprehensive-3d", "comprehensive", "enhanced"]
 
 
@@ -73,6 +74,14 @@ class AnalysisSettings(_Section):
     """Folder of the model bundle; a relative path is looked for beside the file, above it, and in the installation."""
     bundle_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """If set, only the bundle with this digest (printed by `dicom-node bundle`) is used."""
+    runtime: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
+    """What runs the model; auto: TensorRT where its modules and an accepted plan are, ONNX Runtime otherwise."""
+    fallback: bool = True
+    """Whether ONNX Runtime takes over, and every report says so, where the wanted TensorRT cannot be used."""
+    providers: tuple[Provider, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
+    """ONNX Runtime's execution providers, in order of preference; all must be in the installed build of it."""
+    release_idle_s: float = Field(default=0.0, ge=0, le=86400)
+    """Seconds without an image after which the worker releases the model, and its memory; 0: never."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of the model runtime; 0: one per core."""
     timeout_s: float = Field(default=120.0, gt=0, le=3600)
@@ -224,6 +233,12 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
         }
     )
+
+
+def installed_bundle_folder() -> Path:
+    """Return the folder of the default bundle that comes with the installation or lies beside the checkout."""
+    default: Path = AnalysisSettings().bundle
+    return _find_bundle(default, Path.cwd())
 
 
 def _find_bundle(bundle: Path, folder: Path) -> Path:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.support import cuda_double, tensorrt_modules
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,19 @@ def shared_data() -> Path:
     if not (folder / "dicom" / "manifest.csv").is_file():
         pytest.skip(f"no test data in {folder}; set DICOM_NODE_DATA to the folder that holds dicom/ and fracatlas/")
     return folder
+
+
+@pytest.fixture
+def device(tmp_path, monkeypatch):
+    """Return the state of a drawn device: TensorRT and pycuda are the strict double while this test runs."""
+    monkeypatch.syspath_prepend(str(tensorrt_modules.write(tmp_path / "modules")))
+    tensorrt_modules.forget()
+    yield cuda_double.reset()
+    tensorrt_modules.forget()
+
+
+@pytest.fixture
+def compact(tmp_path) -> Path:
+    """Return a copy of the default bundle, for plans to be built beside it."""
+    bundle = Path(__file__).resolve().parents[1] / "engines" / "compact-fracatlas"
+    return Path(shutil.copytree(bundle, tmp_path / bundle.name, ignore=shutil.ignore_patterns("*.plan")))

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.cli.tables import answer, open_overview, print_json, print_table, when
+from dicom_node.core.model_identity import FALLBACK
 
 if TYPE_CHECKING:
     import argparse
@@ -57,8 +58,21 @@ def _finding(instance: dict[str, Any]) -> str:
     return answer({"outcome": finding["outcome"], "probability": finding["probability"], "reason_text": reason})
 
 
+def _runtimes(instances: list[dict[str, Any]]) -> list[str]:
+    """Return what ran the model on a study's images, each once, and why it was not what the settings ask for."""
+    models = [json.loads(i["finding"]).get("model") for i in instances if i["finding"]]
+    lines = []
+    for model in models:
+        if model:
+            fallback = dict(model["parameters"]).get(FALLBACK)
+            lines.append(model["runtime"] + (f" (instead of TensorRT: {fallback})" if fallback else ""))
+    return sorted(set(lines))
+
+
 def _print_study(found: dict[str, Any]) -> None:
     print(f"study {found['study_instance_uid']}: {found['state']}")
+    for runtime in _runtimes(found["instances"]):
+        print(f"analysed by {runtime}")
     print_table(
         "Instances",
         ("SOP instance", "modality", "received", "role", "finding or reason"),

@@ -75,3 +75,7 @@ class DestinationUnavailable(Retryable):
 
 class WorkerCrashed(Retryable):
     """A child process (decoder, worker) ended or hung before it answered."""
+
+
+class EngineLost(Retryable):
+    """The model's runtime failed under this process (no memory, no device); only a new process may succeed."""

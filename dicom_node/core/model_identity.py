@@ -9,6 +9,9 @@ from dicom_node.core.identifiers import derived_uid
 NODE_MANUFACTURER = "dicom-node project"
 """Manufacturer (0008,0070) of everything this node writes; with our UID root it tells our own results."""
 
+FALLBACK = "runtime fallback"
+"""The parameter of a result that says why TensorRT, which the settings ask for, did not make it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:

@@ -58,6 +58,11 @@ class StateFolders:
         return self.root / "worker.sock"
 
     @property
+    def strikes(self) -> Path:
+        """Where the worker counts the images in a row that its engine did not answer."""
+        return self.root / "engine-strikes.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the one node that owns this folder."""
         return self.root / "node.lock"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from dicom_node.core.errors import BundleError
+from dicom_node.core.model_identity import FALLBACK
 from dicom_node.inference.bundle import Bundle, load_bundle
-from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.pipeline import Pipeline
 from dicom_node.services.digest import installed_bundle
+from dicom_node.services.engine import HeldEngine, open_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,29 +24,50 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """Either bundle and pipeline, or the problem in words; sha256 names the bundle that was found, or "none"."""
+    """Either bundle, pipeline and engine, or the problem in words; sha256 names the bundle that was found, or "none".
+
+    fallback says why ONNX Runtime runs it although TensorRT was asked for.
+    """
 
     sha256: str
     bundle: Bundle | None
     pipeline: Pipeline | None
     problem: str | None
+    engine: HeldEngine | None = None
+    fallback: str | None = None
 
     @property
     def runtime(self) -> str:
-        """What runs the model, in words."""
-        return self.pipeline.model.runtime if self.pipeline else "none"
+        """What runs the model, in words, and why it is not what was asked for."""
+        if self.pipeline is None:
+            return "none"
+        instead = f" (instead of TensorRT: {self.fallback})" if self.fallback else ""
+        return f"{self.pipeline.model.runtime}{instead}"
+
+    def release(self) -> None:
+        """Release the network's memory until the next image."""
+        if self.engine is not None and self.engine.release():
+            log.info("engine.released", runtime=self.runtime)
 
 
-def load_model(settings: AnalysisSettings) -> Model:
-    """Load and verify the bundle; whatever is wrong with it becomes the problem that every report states."""
+def load_model(settings: AnalysisSettings, strikes_file: Path) -> Model:
+    """Load and verify the bundle; whatever is wrong with it becomes the problem that every report states.
+
+    strikes_file is where the engine's unanswered images are counted. Raises WorkerCrashed as `open_engine` does.
+    """
     sha256 = installed_bundle(settings)
     try:
         bundle = load_bundle(settings.bundle, settings.bundle_sha256 or None)
-        pipeline = Pipeline(bundle, OnnxEmbedder(bundle, threads=settings.threads))
+        choice = open_engine(bundle, settings, strikes_file)
     except BundleError as error:
         log.error("bundle.refused", reason=str(error))  # noqa: TRY400 - said in one line
         return Model(sha256, None, None, _for_readers(str(error), settings.bundle))
-    return Model(sha256, bundle, pipeline, None)
+    pipeline = Pipeline(bundle, choice.engine)
+    fallback = _for_readers(choice.fallback, settings.bundle) if choice.fallback else None
+    if fallback is not None:
+        parameters = (*pipeline.model.parameters, (FALLBACK, fallback))
+        pipeline.model = replace(pipeline.model, parameters=parameters)
+    return Model(sha256, bundle, pipeline, None, choice.engine, fallback)
 
 
 def _for_readers(problem: str, folder: Path) -> str:

@@ -6,11 +6,12 @@ import faulthandler
 import shutil
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import DicomNodeError
+from dicom_node.core.errors import DicomNodeError, EngineLost, WorkerCrashed
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
@@ -30,7 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     settings = process.begin("worker", argv)
     worker = Worker(settings)
     process.on_stop_signal(worker.stop)
-    worker.run()
+    try:
+        worker.run()
+    except WorkerCrashed as error:
+        log.error("engine.unavailable", reason=str(error))  # noqa: TRY400 - said in one line
+        return process.EXIT_FAILED
     return process.EXIT_OK
 
 
@@ -40,6 +45,8 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._folders = StateFolders(settings.node.state_dir)
         self._timeout_s = settings.analysis.timeout_s
+        self._release_idle_s = settings.analysis.release_idle_s
+        self._last_image = time.monotonic()
         self._settings = settings
         self._stopping = threading.Event()
         self._waiting = False
@@ -52,7 +59,11 @@ class Worker:
 
     def run(self) -> None:
         """Load the model, then serve the node, connecting again whenever it was restarted."""
-        model = load_model(self._settings.analysis)
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True)  # a device that is asked may never answer
+        try:
+            model = load_model(self._settings.analysis, self._folders.strikes)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         bench = Workbench(self._settings, model)
         log.info("worker.ready", bundle=model.sha256, runtime=model.runtime, problem=model.problem)
         try:
@@ -62,6 +73,7 @@ class Worker:
                     self._serve(channel, bench, model)
         finally:
             bench.close()
+            model.release()
 
     def _connect(self) -> Channel | None:
         try:
@@ -76,7 +88,9 @@ class Worker:
             while not self._stopping.is_set():
                 channel.send(Next())
                 job = self._await(channel)
-                if not isinstance(job, Idle):
+                if isinstance(job, Idle):
+                    self._rest(model)
+                else:
                     channel.send(self._do(job, bench))
         except (EOFError, OSError) as error:
             log.info("node.lost", cause=type(error).__name__)
@@ -91,17 +105,26 @@ class Worker:
         finally:
             self._waiting = False
 
+    def _rest(self, model: Model) -> None:
+        if self._release_idle_s and time.monotonic() - self._last_image >= self._release_idle_s:
+            model.release()
+
     def _do(self, job: Message, bench: Workbench) -> Message:
         """Do one job; what hangs, in whatever library, ends this process, and the node counts a crash."""
         faulthandler.dump_traceback_later(self._timeout_s, exit=True)
         try:
             if isinstance(job, AnalyseJob):
                 self._clear(job.folder)
+                self._last_image = time.monotonic()
                 return bench.analyse(job)
             if isinstance(job, ComposeJob):
                 self._clear(job.folder)
                 return bench.compose(job)
             return Failed(f"the worker does not know {type(job).__name__}")
+        except EngineLost as error:
+            # Nothing is released first: a lost device may hang in that. The node sees the connection end and counts.
+            log.error("engine.lost", reason=str(error), study=getattr(job, "study_instance_uid", None))  # noqa: TRY400
+            process.end(process.EXIT_FAILED)
         except DicomNodeError as error:
             return Failed(str(error))
         except Exception as error:

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 LAB_ONLY = {"torch", "sklearn", "joblib", "matplotlib", "onnx", "onnxscript", "pytorch_grad_cam"}
-NODE_NEVER = LAB_ONLY | {"onnxruntime", "tensorrt", "highdicom", "cv2", "imagecodecs"}
-WORKER_NEVER = LAB_ONLY | {"sqlalchemy", "pynetdicom"}
+NODE_NEVER = LAB_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs"}
+WORKER_NEVER = LAB_ONLY | {"sqlalchemy", "pynetdicom", "tensorrt", "pycuda"}
 
 LIST_MODULES = """
 import importlib, json, sys

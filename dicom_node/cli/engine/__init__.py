@@ -1,0 +1,1 @@
+"""`dicom-node engine`: TensorRT plans for this device, built, tried and looked after."""

@@ -1,0 +1,163 @@
+"""Which runtime runs the model here, and how the worker holds it: released when idle, loaded again, ended when lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
+from dicom_node.inference import machine, plans
+from dicom_node.inference.acceptance import LOGIT_MAX, known_answer
+from dicom_node.inference.onnx_embedder import OnnxEmbedder
+from dicom_node.services.strikes import Strikes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dicom_node.inference.bundle import Bundle
+    from dicom_node.inference.embedder import Embedder
+    from dicom_node.settings import AnalysisSettings
+
+log = structlog.get_logger(__name__)
+
+
+class HeldEngine:
+    """An embedder that can be released and comes back by itself with the next image.
+
+    Whatever the runtime fails with becomes EngineLost: the process must end, and the next one chooses afresh.
+    """
+
+    def __init__(self, load: Callable[[], Embedder], strikes: Strikes | None = None) -> None:
+        self._load = load
+        self._strikes = strikes
+        self._engine: Embedder | None = load()
+        self.runtime = self._engine.runtime
+        """Name and version of what computes, as results state it; the same after a release."""
+
+    def embed(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the features as the embedder does. Raises EngineLost where the runtime fails."""
+        if self._strikes is not None:
+            self._strikes.note()
+        try:
+            features = self._loaded().embed(tensor)
+        except WorkerCrashed as error:
+            raise EngineLost(str(error)) from None
+        if self._strikes is not None:
+            self._strikes.clear()
+        return features
+
+    def release(self) -> bool:
+        """Release the network until the next image; returns whether it was loaded."""
+        if self._engine is None:
+            return False
+        self._engine.close()
+        self._engine = None
+        return True
+
+    def close(self) -> None:
+        """Release the network."""
+        self.release()
+
+    def _loaded(self) -> Embedder:
+        if self._engine is None:
+            try:
+                self._engine = self._load()
+            except (BundleError, WorkerCrashed) as error:
+                message = f"the model could not be loaded again: {error}"
+                raise EngineLost(message) from None
+            log.info("engine.loaded", runtime=self.runtime)
+        return self._engine
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine that was opened; fallback says why it is not TensorRT, None where it is what the settings ask for."""
+
+    engine: HeldEngine
+    fallback: str | None
+
+
+def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> Choice:
+    """Open what the settings ask for.
+
+    Raises BundleError where neither it nor (if allowed) ONNX Runtime can run the bundle, WorkerCrashed where only
+    memory is short and nothing may take over: a new process may find more.
+    """
+    if settings.runtime == "onnxruntime" or (settings.runtime == "auto" and plans.missing_modules()):
+        return Choice(_onnx(bundle, settings), None)
+    try:
+        return Choice(_tensorrt(bundle, settings, strikes_file), None)
+    except (BundleError, WorkerCrashed) as error:
+        if settings.runtime == "tensorrt" and not settings.fallback:
+            raise
+        log.warning("engine.fallback", reason=str(error))
+        return Choice(_onnx(bundle, settings), str(error))
+
+
+def _onnx(bundle: Bundle, settings: AnalysisSettings) -> HeldEngine:
+    return HeldEngine(lambda: OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers))
+
+
+def _tensorrt(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> HeldEngine:
+    plans.require_modules()
+    strikes = Strikes(strikes_file, plans.fingerprint(bundle.folder))
+    # One fewer than would give an image up: the image in hand still gets its answer, from ONNX Runtime.
+    limit = max(1, settings.crash_limit - 1)
+    falls_back = settings.runtime == "auto" or settings.fallback
+    if falls_back and strikes.count() >= limit:
+        message = f"TensorRT ended the worker {strikes.count()} times in a row since this machine was started"
+        raise BundleError(message)
+    strikes.note()
+    try:
+        facts = plans.accepted(bundle.folder, current_key(bundle, precision=""))
+        return HeldEngine(lambda: _embedder(bundle, facts), strikes)
+    finally:
+        strikes.take_back()
+
+
+def _embedder(bundle: Bundle, facts: plans.PlanFacts) -> Embedder:
+    """Load a plan and ask it what it was asked in its acceptance test.
+
+    Raises BundleError where the answer is another one now, WorkerCrashed where it gives none.
+    """
+    embedder: Embedder = _module().TensorRtEmbedder(bundle, plans.read_plan(bundle.folder, facts))
+    expected, answer = facts.known_logit or 0.0, known_answer(bundle, embedder)
+    if not abs(answer - expected) <= LOGIT_MAX:  # so that NaN fails too
+        embedder.close()
+        message = (
+            f"the TensorRT plan answers {answer:.3f} where it answered {expected:.3f}; {plans.BUILD}, with --again"
+        )
+        raise BundleError(message)
+    return embedder
+
+
+def _module() -> Any:
+    """Import TensorRT only where a plan is about to be used. Raises BundleError where its libraries do not load."""
+    try:
+        from dicom_node.inference import tensorrt_embedder  # noqa: PLC0415 - absent on most machines
+    except ImportError as error:
+        message = f"TensorRT's modules do not load ({type(error).__name__}); see docs/jetson.md"
+        raise BundleError(message) from None
+    return tensorrt_embedder
+
+
+def current_key(bundle: Bundle, precision: str) -> plans.PlanKey:
+    """Return the key that a plan of this bundle needs on this device. Raises BundleError where there is no GPU."""
+    module = _module()
+    facts = module.device_facts()
+    return plans.PlanKey(
+        tensorrt=facts.tensorrt,
+        gpu=facts.gpu,
+        sm=facts.sm,
+        platform=machine.platform_name(facts.cuda_driver),
+        onnx_sha256=plans.network_sha256(bundle),
+        precision=precision,
+        shapes=plans.shapes(bundle),
+        flags=module.FLAGS,
+    )

@@ -1,0 +1,95 @@
+"""The worker lets go of an idle engine, and ends itself when the engine is lost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from dicom_node.core.errors import EngineLost, WorkerCrashed
+from dicom_node.services import process, worker
+from dicom_node.services.messages import AnalyseJob, Failed
+from dicom_node.settings import AnalysisSettings, NodeSettings, Settings
+
+JOB = AnalyseJob("1.2", "1.3", "1.4", "CR", "ab/abc", "work/1-1")
+
+
+class Ended(Exception):
+    """Stands for the end of the process."""
+
+
+class Bench:
+    def __init__(self, error):
+        self.error = error
+
+    def analyse(self, _job):
+        raise self.error
+
+
+class Released:
+    """A model that counts how often it was released."""
+
+    count = 0
+
+    def release(self):
+        self.count += 1
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(**analysis):
+        node, settings = NodeSettings(state_dir=tmp_path), AnalysisSettings(**analysis)
+        return worker.Worker(Settings(node=node, analysis=settings))
+
+    return make
+
+
+def test_c44_a_lost_engine_ends_the_process_with_a_failure(make, monkeypatch):
+    ended = []
+
+    def end(status):
+        ended.append(status)
+        raise Ended
+
+    monkeypatch.setattr(process, "end", end)
+    with capture_logs() as events, pytest.raises(Ended):
+        make()._do(JOB, Bench(EngineLost("the GPU failed on an image")))
+    assert ended == [process.EXIT_FAILED]
+    assert [(event["event"], event["reason"]) for event in events] == [("engine.lost", "the GPU failed on an image")]
+
+
+def test_a_decoder_that_cannot_be_started_is_only_a_failed_job(make):
+    assert make()._do(JOB, Bench(WorkerCrashed("no decoder"))) == Failed("no decoder")
+
+
+def test_an_idle_engine_is_released_after_the_time_set_and_never_without_one(make):
+    model = Released()
+    patient = make(release_idle_s=100.0)
+    patient._rest(model)
+    assert model.count == 0
+    patient._last_image = time.monotonic() - 100.0
+    patient._rest(model)
+    assert model.count == 1
+    for_ever = make()
+    for_ever._last_image = time.monotonic() - 1e6
+    for_ever._rest(model)
+    assert model.count == 1
+
+
+def test_too_little_memory_at_the_start_ends_the_worker_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "c.toml").write_text("[node]\nstate_dir = 'state'\n")
+
+    def full(*_):
+        message = "no room on the GPU for the plan"
+        raise WorkerCrashed(message)
+
+    monkeypatch.setattr(worker, "load_model", full)
+    monkeypatch.setattr(process.logs, "configure", lambda *_: None)
+    monkeypatch.setattr(process, "on_stop_signal", lambda _action: None)
+    monkeypatch.setattr(process.os, "umask", lambda _mask: 0)
+    with capture_logs() as events:
+        assert worker.main(["--config", str(tmp_path / "c.toml")]) == process.EXIT_FAILED
+    assert [(event["event"], event["reason"]) for event in events] == [
+        ("engine.unavailable", "no room on the GPU for the plan")
+    ]
