@@ -20,7 +20,7 @@ v1 = tf.compat.v1
 
 @dataclass(frozen=True)
 class Shape:
-    """What a test may change: the names of the cut, the pool, and a gain that drives activations out of FP16."""
+    """What a test may change: the cut's name, the pool, and a gain that one layer adds and the next takes back."""
 
     cut: str = "EfficientNet/grayscale_to_rgb"
     pool: int = 5
@@ -38,7 +38,7 @@ def write(folder: Path, shape: Shape | None = None) -> Path:
         scope, name = shape.cut.split("/")
         with v1.variable_scope(scope):
             colour = tf.tile(planes, [1, 1, 1, 3], name=name)
-            features = _network(colour, shape)
+            features = _network(colour)
         pooled = tf.nn.avg_pool2d(features, shape.pool, shape.pool, "VALID", name="average_pooling2d/AvgPool")
         session.run(v1.global_variables_initializer())
         session.run(_drawn(graph, shape))
@@ -62,14 +62,14 @@ def _plane(serialised: Any) -> Any:
     return tf.cond(high > low, lambda: (resized - low) / (high - low), lambda: resized * 0.0)
 
 
-def _network(colour: Any, shape: Shape) -> Any:
+def _network(colour: Any) -> Any:
     """Return the features: a stem, two blocks with squeeze and excitation, a wide last layer; stride 32 in all."""
     x = _convolution(colour, 8, 4, "stem")
     for number, channels in enumerate((16, 24), start=1):
         with v1.variable_scope(f"block_{number}"):
             x = _block(x, channels)
-    x = _convolution(x, 32, 2, "reduce") * shape.gain
-    x = _convolution(x / shape.gain, CHANNELS, 1, "head", kernel=1)
+    x = _convolution(x, 32, 2, "reduce")
+    x = _convolution(x, CHANNELS, 1, "head", kernel=1)
     return tf.identity(x, name="dropout/Identity")
 
 
@@ -118,5 +118,9 @@ def _drawn(graph: Any, shape: Shape) -> list[Any]:
                 value = random.uniform(0.8, 1.25, size)
             else:
                 value = random.normal(0.0, 0.15, size)
+            if "reduce_bn/gamma" in variable.name:
+                value = value * shape.gain
+            elif variable.op.name.endswith("/head"):
+                value = value / shape.gain
             made.append(v1.assign(variable, value.astype(np.float32)))
     return made

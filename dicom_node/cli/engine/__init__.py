@@ -1,0 +1,1 @@
+"""`dicom-node engine …`: making and checking model bundles and what runs them."""
