@@ -8,6 +8,7 @@ ends in [batch, 40, 40, 1376], which a 5 x 5 average pool makes [batch, 8, 8, 13
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,24 @@ import numpy as np
 import tensorflow as tf
 
 SIDE, CHANNELS = 1280, 1376
+# The first layer's weights are large, so that what is in the image outweighs the biases: an import that takes the image
+# wrongly would go unseen otherwise.
+STEM = 10.0
 v1 = tf.compat.v1
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a test may change: the cut's name, the pool, and a gain that one layer adds and the next takes back."""
+    """What a test may change.
+
+    cut: the name of the tripled image. pool: the side of the last pool. gain: what one layer multiplies by and the next
+    divides by. half_pixel: another resize than the legacy one, which a re-trained model might have.
+    """
 
     cut: str = "EfficientNet/grayscale_to_rgb"
     pool: int = 5
     gain: float = 1.0
+    half_pixel: bool = False
     seed: int = 11
 
 
@@ -34,7 +43,7 @@ def write(folder: Path, shape: Shape | None = None) -> Path:
     graph = v1.Graph()
     with graph.as_default(), v1.Session(graph=graph) as session:
         serialised = v1.placeholder(tf.string, [None], name="Placeholder")
-        planes = tf.map_fn(_plane, serialised, fn_output_signature=tf.float32)
+        planes = tf.map_fn(partial(_plane, half_pixel=shape.half_pixel), serialised, fn_output_signature=tf.float32)
         scope, name = shape.cut.split("/")
         with v1.variable_scope(scope):
             colour = tf.tile(planes, [1, 1, 1, 3], name=name)
@@ -53,11 +62,11 @@ def write(folder: Path, shape: Shape | None = None) -> Path:
     return folder
 
 
-def _plane(serialised: Any) -> Any:
+def _plane(serialised: Any, *, half_pixel: bool) -> Any:
     keys = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/encoded", "image/format")}
     encoded = tf.io.parse_single_example(serialised, keys)["image/encoded"]
     decoded = tf.image.decode_png(encoded, channels=1, dtype=tf.uint16)
-    resized = v1.image.resize_bilinear(decoded[None], [SIDE, SIDE], align_corners=False, half_pixel_centers=False)[0]
+    resized = v1.image.resize_bilinear(decoded[None], [SIDE, SIDE], half_pixel_centers=half_pixel)[0]
     low, high = tf.reduce_min(resized), tf.reduce_max(resized)
     return tf.cond(high > low, lambda: (resized - low) / (high - low), lambda: resized * 0.0)
 
@@ -118,7 +127,9 @@ def _drawn(graph: Any, shape: Shape) -> list[Any]:
                 value = random.uniform(0.8, 1.25, size)
             else:
                 value = random.normal(0.0, 0.15, size)
-            if "reduce_bn/gamma" in variable.name:
+            if variable.op.name.endswith("/stem"):
+                value = value * STEM
+            elif "reduce_bn/gamma" in variable.name:
                 value = value * shape.gain
             elif variable.op.name.endswith("/head"):
                 value = value / shape.gain

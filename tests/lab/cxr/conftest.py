@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from dicom_node.cli.main import main
 from tests.support.fracatlas import Pictures
+from tests.support.published_probe import Probe, write_probe
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-TEMPERATURE = 3.49
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A probe file in the published form, and the estimators in it."""
-
-    path: Path
-    sha256: str
-    model: Any
-    scaler: Any
-
-    def logit(self, pooled: np.ndarray) -> float:
-        """Return z of features [8, 8, 1376], as scikit-learn itself says it."""
-        row = pooled.reshape(1, -1).astype(np.float64)
-        return float(self.model.decision_function(self.scaler.transform(row))[0])
 
 
 @pytest.fixture(scope="session")
@@ -62,19 +42,6 @@ def saved_model(elixr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a miniature ELIXR-C."""
     folder: Path = elixr.write(tmp_path_factory.mktemp("elixr") / "elixr-c-v2-pooled")
     return folder
-
-
-def write_probe(path: Path, metrics: dict[str, Any]) -> Probe:
-    """Write a probe of 88,064 features, fitted on drawn ones."""
-    random = np.random.default_rng(4)
-    labels = np.arange(48) % 2 == 1
-    features = random.normal(0.07, 0.3, (48, 8 * 8 * 1376)).astype(np.float32)
-    features[labels] += random.normal(0.0, 0.15, 8 * 8 * 1376).astype(np.float32)
-    scaler = StandardScaler().fit(features)
-    model = LogisticRegression(C=1e-4, max_iter=200).fit(scaler.transform(features), labels)
-    content = {"model": model, "scaler": scaler, "temperature": TEMPERATURE, "holdout_metrics": metrics}
-    joblib.dump(content, path)
-    return Probe(path, hashlib.sha256(path.read_bytes()).hexdigest(), model, scaler)
 
 
 @pytest.fixture(scope="session")
@@ -110,8 +77,8 @@ def bundle_folder(
     radiographs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return an imported bundle, once in each precision: positive from p = 0.1, regions wherever there is evidence."""
+    """Return an imported bundle, in each precision: bands that part the pictures, regions where there is evidence."""
     out = tmp_path_factory.mktemp(request.param) / "cxr"
-    options = ["--precision", request.param, "--images", radiographs, "--bands", 0.05, 0.1, "--map-bounds", 1, 1]
+    options = ["--precision", request.param, "--images", radiographs, "--bands", 0.45, 0.55, "--map-bounds", 1, 1]
     assert import_cxr(saved_model, probe, out, *options) == 0
     return out

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.preprocess import prepare
-from tests.lab.cxr.conftest import Probe, import_cxr
+from tests.lab.cxr.conftest import import_cxr
+from tests.support.published_probe import Probe
 
 if TYPE_CHECKING:
     from pathlib import Path

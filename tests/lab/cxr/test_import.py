@@ -25,8 +25,9 @@ from dicom_node.part10.decode import decode
 from dicom_node.part10.writer import encode
 from dicom_node.report.display import to_display
 from dicom_node.report.package import ReportRequest, SourceView, compose
-from tests.lab.cxr.conftest import TEMPERATURE, Probe, import_cxr, write_probe
+from tests.lab.cxr.conftest import import_cxr
 from tests.support.fracatlas import Factory
+from tests.support.published_probe import TEMPERATURE, Probe, write_probe
 from tests.support.results import read_report
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def test_the_manifest_says_what_the_model_is_and_what_is_not_certified(bundle: B
     assert manifest.calibration.a == pytest.approx(1 / TEMPERATURE)
     assert manifest.calibration.d == 0.0
     assert manifest.demonstration
-    assert (bundle.gate.p_low, bundle.gate.p_high) == (0.05, 0.1)
+    assert (bundle.gate.p_low, bundle.gate.p_high) == (0.45, 0.55)
     assert manifest.gate.bound is not None
     assert "Not certified here" in manifest.gate.bound.statement
     assert (manifest.gate.bound.fnr, manifest.gate.bound.confidence) == (1.0, 0.0)
@@ -148,7 +149,7 @@ def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1] if lines else ""
 
 
-def test_a_wrong_digest_is_refused_before_anything_else(
+def test_a_wrong_digest_is_refused_unread_and_leaves_nothing(
     saved_model: Path, probe: Probe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Probe(probe.path, "0" * 64, None, None)
@@ -182,6 +183,18 @@ def test_another_graph_is_refused(elixr: Any, probe: Probe, tmp_path: Path, caps
     assert import_cxr(tmp_path / "empty", probe, tmp_path / "out") == 1
     assert "holds no saved_model.pb" in _one_line(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_another_resize_inside_is_found_out(
+    elixr: Any, probe: Probe, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = elixr.write(tmp_path / "other", elixr.Shape(half_pixel=True))
+    images = ["--images", radiographs, "--count", 3]
+    assert import_cxr(other, probe, tmp_path / "out", "--preprocessing", "google-dicom-v2", *images) == 1
+    line = _one_line(capsys)
+    assert "the ONNX file does not answer as the SavedModel does: cosine" in line
+    assert "nothing was written" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 def test_an_altered_import_is_not_served(bundle: Bundle, tmp_path: Path) -> None:
