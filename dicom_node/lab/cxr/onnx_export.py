@@ -80,8 +80,12 @@ def rehearsal(half: Any) -> tuple[Any, tuple[str, ...]]:
     an overflow does not show. Here each result passes through FP16 explicitly, as where a device accumulates in float32
     and stores in FP16. A second output, `largest`, is each result's largest magnitude before it is rounded.
     """
-    inferred = shape_inference.infer_shapes(half)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    inferred = shape_inference.infer_shapes(half).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
+    unknown = [name for node in half.graph.node for name in node.output if name and not kinds.get(name)]
+    if unknown:
+        message = f"the type of {unknown[0][:80]} is not known, so FP16 cannot be rehearsed; use --precision fp32"
+        raise LabError(message)
     made = onnx.ModelProto()
     made.CopyFrom(half)
     del made.graph.node[:]
@@ -101,7 +105,7 @@ def rehearsal(half: Any) -> tuple[Any, tuple[str, ...]]:
 
 def write(model: Any, path: Path, one_file_max: int = _ONE_FILE_MAX) -> None:
     """Write a network; one larger than `one_file_max` bytes keeps its weights in a second file beside it."""
-    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
     if size > one_file_max:
         onnx.save(model, str(path), save_as_external_data=True, location=DATA_FILE)
     else:

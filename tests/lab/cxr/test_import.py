@@ -185,6 +185,18 @@ def test_another_graph_is_refused(elixr: Any, probe: Probe, tmp_path: Path, caps
     assert not (tmp_path / "out").exists()
 
 
+def test_names_are_found_inside_a_call_too_but_must_be_unique(tf: Any) -> None:
+    from dicom_node.lab.cxr import saved_model  # noqa: PLC0415 - needs TensorFlow
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    graph = tf.compat.v1.GraphDef()
+    graph.node.add(name=f"StatefulPartitionedCall/{saved_model.INPUT}", op="Tile")
+    assert saved_model._node(graph, saved_model.INPUT).op == "Tile"
+    graph.node.add(name=saved_model.INPUT, op="Tile")
+    with pytest.raises(LabError, match="has 2 tensors named"):
+        saved_model._node(graph, saved_model.INPUT)
+
+
 def test_a_model_with_another_resize_inside_is_found_out(
     elixr: Any, probe: Probe, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
