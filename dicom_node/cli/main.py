@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "retry": ("dicom_node.cli.retry", "send again the results whose delivery was given up", True),
     "bundle": ("dicom_node.cli.bundle", "verify the model bundle and print its digest and intended use", True),
     "demo": ("dicom_node.cli.demo.command", "show the whole walk of a study with a PACS on this machine", False),
-    "engine": ("dicom_node.cli.engine.command", "build and look after TensorRT plans for this device", False),
+    "engine": ("dicom_node.cli.engine.command", "import CXR Foundation; build and look after TensorRT plans", False),
     "lab": ("dicom_node.lab.command", "train and export model bundles (extra: lab)", False),
 }
 

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 def logit(features: NDArray[np.float32], head: Head, pool: int) -> float:
     """Return z = sum(weight * averagepool(features)) + bias; features float32 [rows, columns, channels].
 
-    Summed in float64 over the pooled map, another order than the evidence map's, so that the two check each other.
+    Pooled first and summed in float64, another order than the evidence map's, so that the two check each other; a row
+    of cells at a time, so that the feature map is never copied.
     """
-    rows, columns, _ = head.weight.shape
-    blocks = features.reshape(rows, pool, columns, pool, -1)
-    pooled = blocks.mean(axis=(1, 3), dtype=np.float64)
-    return float(np.vdot(pooled, head.weight.astype(np.float64))) + head.bias
+    _, columns, channels = head.weight.shape
+    z = 0.0
+    for row, weight in enumerate(head.weight):
+        summed = features[row * pool : (row + 1) * pool].sum(axis=0)
+        cells = summed.reshape(columns, pool, channels).sum(axis=1)
+        # Not a BLAS product: so short a one, shared among threads, waits longer than it works on a busy machine.
+        z += float(np.multiply(cells, weight, dtype=np.float64).sum())
+    return z / (pool * pool) + head.bias
 
 
 def probability(z: float, a: float, d: float) -> float:

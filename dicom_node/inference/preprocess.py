@@ -10,7 +10,7 @@ import numpy as np
 
 from dicom_node.core.errors import BundleError
 from dicom_node.core.radiograph import InputGeometry
-from dicom_node.inference import stretch
+from dicom_node.inference import cxr_preprocess, stretch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,10 @@ def prepare(preprocessing_id: str, grey: NDArray[np.uint16]) -> Prepared:
     """Return the input that the named preprocessing makes of an image (uint16, after VOI and polarity)."""
     if (side := stretch.side_of(preprocessing_id)) is not None:
         return _stretched(grey, side)
+    if preprocessing_id in cxr_preprocess.IDS:
+        return _cxr(preprocessing_id, grey)
     if preprocessing_id != LCN_LETTERBOX_512:
-        known = f"{LCN_LETTERBOX_512!r} and stretch-luma-SIDE-v1"
+        known = ", ".join((LCN_LETTERBOX_512, "stretch-luma-SIDE-v1", *cxr_preprocess.IDS))
         message = f"unknown preprocessing {preprocessing_id!r}: this version knows {known}"
         raise BundleError(message)
     geometry = _letterbox(int(grey.shape[0]), int(grey.shape[1]))
@@ -67,6 +69,12 @@ def prepare(preprocessing_id: str, grey: NDArray[np.uint16]) -> Prepared:
     body = np.zeros((_SIDE, _SIDE), dtype=np.bool_)
     body[top:bottom, left:right] = _body(content)
     return Prepared(tensor, geometry, body)
+
+
+def _cxr(preprocessing_id: str, grey: NDArray[np.uint16]) -> Prepared:
+    plane = cxr_preprocess.embedder_plane(cxr_preprocess.client_plane(preprocessing_id, grey))
+    geometry = cxr_preprocess.geometry(preprocessing_id, int(grey.shape[0]), int(grey.shape[1]))
+    return Prepared(plane[None, None], geometry, _body(plane))
 
 
 def _letterbox(rows: int, columns: int) -> InputGeometry:

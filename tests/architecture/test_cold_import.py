@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-LAB_ONLY = {"torch", "sklearn", "joblib", "matplotlib", "onnx", "onnxscript", "pytorch_grad_cam"}
+LAB_ONLY = {
+    "torch",
+    "sklearn",
+    "joblib",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "pytorch_grad_cam",
+    "tensorflow",
+    "tf2onnx",
+}
 NODE_NEVER = LAB_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs"}
 WORKER_NEVER = LAB_ONLY | {"sqlalchemy", "pynetdicom", "tensorrt", "pycuda"}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import endtoend, kills
+from tests.benchmarks import cxr, endtoend, kills
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
@@ -24,6 +24,8 @@ def main() -> int:
     """Run one benchmark; 0: every result was right, 1: one was lost, doubled or wrong, 2: it cannot run."""
     arguments = _arguments()
     console = Console(stderr=True)
+    if arguments.bench == "cxr":
+        return cxr.run(arguments.images, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
 
 
@@ -64,6 +66,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="draws the studies and the moments of the kills")
     subparsers = parser.add_subparsers(dest="bench", required=True)
+    sub = subparsers.add_parser(
+        "cxr", help="CXR Foundation: preprocessing, maps, FP16 rehearsed", description=cxr.__doc__
+    )
+    sub.add_argument("--images", type=int, default=16, help="radiographs to rehearse FP16 on (default %(default)s)")
     help_ = {
         "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",

@@ -1,1 +1,1 @@
-"""`dicom-node engine`: TensorRT plans for this device, built, tried and looked after."""
+"""`dicom-node engine`: bundles made from what others publish, and TensorRT plans for this device."""

@@ -8,6 +8,7 @@ from typing import Final
 from dicom_node import subcommands
 
 COMMANDS: Final = {
+    "import-cxr": "dicom_node.lab.cxr.command",
     "build": "dicom_node.cli.engine.build",
     "list": "dicom_node.cli.engine.listing",
     "verify": "dicom_node.cli.engine.verify",

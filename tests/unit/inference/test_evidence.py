@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +36,18 @@ def test_the_map_and_the_bias_sum_to_the_logit(grid, pool, channels) -> None:
     assert float(values.sum(dtype=np.float64)) + 1.5 == pytest.approx(z, abs=1e-4)
     pooled = features.reshape(grid[0], pool, grid[1], pool, channels).mean(axis=(1, 3))
     assert z == pytest.approx(float((pooled * weight).sum()) + 1.5, abs=1e-2)
+
+
+@pytest.mark.parametrize("pool", [1, 4, 5])
+def test_neither_score_nor_map_makes_a_second_copy_of_the_features(pool: int) -> None:
+    features = np.ones((8 * pool, 8 * pool, 1376), dtype=np.float32)
+    head_ = Head(np.ones((8, 8, 1376), dtype=np.float32), 0.0, None, 0.0)
+    for work in (lambda: head.logit(features, head_, pool), lambda: evidence_map(features, head_, pool)):
+        tracemalloc.start()
+        work()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 0.9 * features.nbytes
 
 
 def test_the_localiser_is_a_signed_logit() -> None:

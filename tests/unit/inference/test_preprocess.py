@@ -114,4 +114,4 @@ def test_cells_are_body_where_half_of_their_pixels_are() -> None:
 
 def test_an_unknown_id_is_refused() -> None:
     with pytest.raises(BundleError, match="unknown preprocessing"):
-        prepare("google-dicom-v2", _limb(64, 64))
+        prepare("google-dicom-v3", _limb(64, 64))

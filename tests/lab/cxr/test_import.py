@@ -1,0 +1,219 @@
+"""`engine import-cxr` on a miniature ELIXR-C: what it writes, what it refuses, and that it serves up to an SR."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_node.core.decision import aggregate
+from dicom_node.core.errors import BundleError
+from dicom_node.core.findings import Outcome
+from dicom_node.core.intended_use import ViewAttributes
+from dicom_node.inference import cxr_preprocess, head
+from dicom_node.inference.bundle import Bundle, load_bundle
+from dicom_node.inference.evidence import evidence_map
+from dicom_node.inference.onnx_embedder import OnnxEmbedder
+from dicom_node.inference.pipeline import Pipeline
+from dicom_node.inference.preprocess import prepare
+from dicom_node.part10.decode import decode
+from dicom_node.part10.writer import encode
+from dicom_node.report.display import to_display
+from dicom_node.report.package import ReportRequest, SourceView, compose
+from tests.lab.cxr.conftest import import_cxr
+from tests.support.fracatlas import Factory
+from tests.support.published_probe import TEMPERATURE, Probe, write_probe
+from tests.support.results import read_report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOUNDS = {"fp32": (0.99999, 0.01), "fp16": (0.999, 0.05)}
+
+
+@pytest.fixture
+def bundle(bundle_folder: Path) -> Bundle:
+    return load_bundle(bundle_folder)
+
+
+def test_the_manifest_says_what_the_model_is_and_what_is_not_certified(bundle: Bundle, probe: Probe) -> None:
+    manifest = bundle.manifest
+    assert manifest.embedder.input_shape == [1, 1, 1280, 1280]
+    assert manifest.embedder.output_shape == [1, 40, 40, 1376]
+    assert (manifest.embedder.pool, manifest.head.grid, manifest.head.channels) == (5, [8, 8], 1376)
+    assert manifest.preprocessing.id == manifest.training["probe_preprocessing"] == "edgefracture-v1"
+    assert manifest.calibration.a == pytest.approx(1 / TEMPERATURE)
+    assert manifest.calibration.d == 0.0
+    assert manifest.demonstration
+    assert (bundle.gate.p_low, bundle.gate.p_high) == (0.45, 0.55)
+    assert manifest.gate.bound is not None
+    assert "Not certified here" in manifest.gate.bound.statement
+    assert (manifest.gate.bound.fnr, manifest.gate.bound.confidence) == (1.0, 0.0)
+    assert manifest.training["probe_sha256"] == probe.sha256
+    assert manifest.metrics["published_auc"] == 0.882
+    assert "published_folds" not in manifest.metrics
+
+
+def test_what_was_measured_is_kept_and_lies_within_the_bounds(bundle: Bundle) -> None:
+    metrics, precision = bundle.manifest.metrics, bundle.manifest.training["precision"]
+    cosine, logit = BOUNDS[precision]
+    assert (metrics["parity_images"], metrics["parity_skipped"]) == (6, 1)
+    for prefix in ("parity", "fp16")[: 2 if precision == "fp16" else 1]:
+        assert cosine <= metrics[f"{prefix}_least_cosine"] <= 1.0 + 1e-9
+        assert 0.0 < metrics[f"{prefix}_largest_logit_difference"] <= logit
+        assert metrics[f"{prefix}_same_outcome"] == 1.0
+    if precision == "fp16":
+        assert 0.5 < metrics["fp16_largest_magnitude"] < 65504
+        # The roundings between the layers are there: plain ONNX Runtime leaves them out on a processor.
+        assert metrics["fp16_least_cosine"] < metrics["parity_least_cosine"]
+    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"{metrics['parity_largest_logit_difference']:.3g}" in card
+    assert "not measured here | |\n| --- | --- |\n| auc | 0.882 |" in card
+    assert "/" not in bundle.manifest.training["command"].replace("'", "")
+
+
+def test_terms_go_with_the_weights_and_git_does_not_take_them(bundle: Bundle) -> None:
+    notice = (bundle.folder / "NOTICE").read_text(encoding="utf-8")
+    assert "Health AI Developer Foundations Terms of Use" in notice
+    assert "Do not commit this folder" in notice
+    assert "EfficientNet/grayscale_to_rgb:0" in notice
+    subprocess.run(["git", "init", "-q", str(bundle.folder.parent)], check=True)
+    found = subprocess.run(
+        ["git", "-C", str(bundle.folder.parent), "status", "--porcelain", "--untracked-files=all"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert bundle.folder.name not in found.stdout
+
+
+def test_the_bundle_scores_as_savedmodel_and_scikit_learn_do(
+    bundle: Bundle, saved_model: Path, probe: Probe, radiographs: Path, tf: Any
+) -> None:
+    grey = cv2.imread(str(radiographs / "1.png"), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * np.uint16(257)
+    _, png = cv2.imencode(".png", cxr_preprocess.client_plane("edgefracture-v1", grey))
+    feature = {"image/encoded": png.tobytes(), "image/format": b"png"}
+    example = tf.train.Example(
+        features=tf.train.Features(
+            feature={name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in feature.items()}
+        )
+    ).SerializeToString()
+    loaded = tf.saved_model.load(str(saved_model))
+    answer = loaded.signatures["serving_default"](input_example=tf.constant([example]))["feature_maps_0"].numpy()[0]
+    features = OnnxEmbedder(bundle).embed(prepare("edgefracture-v1", grey).tensor)
+    z = head.logit(features, bundle.head, 5)
+    assert z == pytest.approx(probe.logit(answer), abs=BOUNDS[bundle.manifest.training["precision"]][1])
+    # The 40 x 40 map is the 8 x 8 map in finer cells: block by block the same evidence, in all the same score.
+    fine = evidence_map(features, bundle.head, 5)
+    pooled = features.reshape(8, 5, 8, 5, 1376).mean(axis=(1, 3))
+    coarse = evidence_map(pooled, bundle.head, 1)
+    assert np.abs(fine.reshape(8, 5, 8, 5).sum(axis=(1, 3)) - coarse).max() < 1e-5
+    assert float(fine.sum(dtype=np.float64)) + bundle.head.bias == pytest.approx(z, abs=1e-4)
+
+
+def test_from_a_dicom_file_to_a_structured_report(bundle: Bundle, tmp_path: Path) -> None:
+    study = Factory(tmp_path, seed=5).study(views=2)
+    pipeline = Pipeline(bundle, OnnxEmbedder(bundle))
+    views = []
+    for file in study.files:
+        radiograph, header = decode(file), pydicom.dcmread(file, stop_before_pixels=True)
+        attributes = ViewAttributes(header.Modality, "HAND", header.PatientAge, ("ORIGINAL", "PRIMARY"))
+        analysis = pipeline.analyse(str(header.SOPInstanceUID), attributes, radiograph)
+        assert analysis.shown_map is not None
+        assert analysis.shown_map.values.shape == (40, 40)
+        column, row = analysis.finding.localisation.peak
+        assert 0 <= column <= radiograph.columns
+        assert 0 <= row <= radiograph.rows
+        views.append(SourceView(header, analysis.finding, to_display(radiograph), analysis.shown_map))
+    finding = aggregate(tuple(view.finding for view in views), 1.0, pipeline.model)
+    assert finding.outcome in {Outcome.POSITIVE, Outcome.INCONCLUSIVE, Outcome.NEGATIVE}
+    made_at = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    request = ReportRequest(study.study_instance_uid, 1, made_at, finding, tuple(views), bundle.gate)
+    objects = compose(request)
+    report = pydicom.dcmread(pydicom.filebase.DicomBytesIO(encode(objects[-1].dataset)))
+    read = read_report(report)
+    assert read.outcome == finding.outcome.value
+    assert read.probability == pytest.approx(finding.probability, abs=1e-3)
+    assert read.views >= set(study.sop_instance_uids)
+    assert "edgefracture-v1" in read.text
+    assert "Not certified here" in read.text
+
+
+def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(("WARNING", "I0", "W0"))]
+    return lines[-1] if lines else ""
+
+
+def test_a_wrong_digest_is_refused_unread_and_leaves_nothing(
+    saved_model: Path, probe: Probe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Probe(probe.path, "0" * 64, None, None)
+    assert import_cxr(saved_model, other, tmp_path / "out") == 1
+    assert "refused unread" in _one_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_fitted_with_another_preprocessing_is_refused(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stated = write_probe(tmp_path / "probe.joblib", {"preprocessing": "google-dicom-v2"})
+    out = tmp_path / "out" / "cxr"
+    assert import_cxr(saved_model, stated, out) == 1
+    assert "give --preprocessing google-dicom-v2" in _one_line(capsys)
+    assert not out.parent.exists()
+    assert import_cxr(saved_model, stated, out, "--preprocessing", "google-dicom-v2", "--count", "2") == 0
+    made = load_bundle(out)
+    assert made.manifest.preprocessing.id == "google-dicom-v2"
+    assert made.manifest.metrics["parity_source"].startswith("drawn images")
+    assert (made.gate.p_low, made.gate.p_high) == (0.4, 0.7)
+    assert (made.gate.entropy_max, made.gate.area_max) == (0.0, 0.0)
+    assert [path.name for path in out.parent.iterdir()] == ["cxr"]
+
+
+def test_another_graph_is_refused(elixr: Any, probe: Probe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = elixr.write(tmp_path / "other", elixr.Shape(cut="EfficientNet/to_rgb"))
+    assert import_cxr(other, probe, tmp_path / "out") == 1
+    assert "0 tensors named EfficientNet/grayscale_to_rgb" in _one_line(capsys)
+    (tmp_path / "empty").mkdir()
+    assert import_cxr(tmp_path / "empty", probe, tmp_path / "out") == 1
+    assert "holds no saved_model.pb" in _one_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_found_inside_a_call_too_but_must_be_unique(tf: Any) -> None:
+    from dicom_node.lab.cxr import saved_model  # noqa: PLC0415 - needs TensorFlow
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    graph = tf.compat.v1.GraphDef()
+    graph.node.add(name=f"StatefulPartitionedCall/{saved_model.INPUT}", op="Tile")
+    assert saved_model._node(graph, saved_model.INPUT).op == "Tile"
+    graph.node.add(name=saved_model.INPUT, op="Tile")
+    with pytest.raises(LabError, match="has 2 tensors named"):
+        saved_model._node(graph, saved_model.INPUT)
+
+
+def test_a_model_with_another_resize_inside_is_found_out(
+    elixr: Any, probe: Probe, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = elixr.write(tmp_path / "other", elixr.Shape(half_pixel=True))
+    images = ["--images", radiographs, "--count", 3]
+    assert import_cxr(other, probe, tmp_path / "out", "--preprocessing", "google-dicom-v2", *images) == 1
+    line = _one_line(capsys)
+    assert "the ONNX file does not answer as the SavedModel does: cosine" in line
+    assert "nothing was written" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_an_altered_import_is_not_served(bundle: Bundle, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in bundle.folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "NOTICE").write_text("free for all\n", encoding="utf-8")
+    with pytest.raises(BundleError, match="altered"):
+        load_bundle(copy)
