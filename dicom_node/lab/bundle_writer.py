@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 VERSION: Final = "0.2.0"
 TITLE: Final = "Fracture model for extremities (demonstration)"
 DATA: Final = "FracAtlas development part (CC BY 4.0), Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4"
-# The data set's labels are hand, leg, hip and shoulder. Humerus and femur may belong to either of two of them, and many
-# sites send "EXTREMITY" only.
-BODY_PARTS: Final = (
-    *(part for parts in thresholds.BODY_PARTS.values() for part in parts),
-    *thresholds.OTHER_PARTS,
-)
 _STATEMENT: Final = (
     "Adult extremities, hip and shoulder on plain radiographs, any projection. Demonstration and research only: not a "
     "medical device, not for diagnosis or treatment. Not for chest, spine, skull or children; casts were not measured."
@@ -175,7 +169,7 @@ def manifest(contents: Contents, parity: Parity) -> dict[str, Any]:
         },
         "intended_use": {
             "modalities": ["CR", "DX"],
-            "body_parts": list(BODY_PARTS),
+            "body_parts": list(thresholds.IN_SCOPE),
             "body_part_required": False,
             "min_age_years": 18,
             "statement": _STATEMENT,

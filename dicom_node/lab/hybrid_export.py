@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.lab import acceptance, bundle_files, cards, export, hybrid, hybrid_card, hybrid_run, layouts
 from dicom_node.lab.acceptance import Trial
-from dicom_node.lab.bundle_writer import BODY_PARTS
 from dicom_node.lab.runs import LabError, read_json
+from dicom_node.lab.thresholds import IN_SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,10 +79,10 @@ def body_parts(run: TrainedRun, given: Sequence[str]) -> tuple[str, ...]:
     """
     named = {part for text in run.cases.regions.tolist() for part in text.split("+") if part}
     parts = tuple(one.strip().upper() for one in given) or tuple(sorted(one.upper() for one in named))
-    unknown = [one for one in parts if one not in BODY_PARTS]
+    unknown = [one for one in parts if one not in IN_SCOPE]
     if not parts or unknown:
         what = f"{unknown[0]!r} is not one of them" if unknown else "the run's images name no region"
-        message = f"--body-parts: give DICOM body parts, of {', '.join(BODY_PARTS)}: {what}"
+        message = f"--body-parts: give DICOM body parts, of {', '.join(IN_SCOPE)}: {what}"
         raise LabError(message)
     return parts
 

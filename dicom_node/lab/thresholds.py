@@ -35,6 +35,8 @@ BODY_PARTS: Final = {
 
 #: Parts that may belong to two regions, or to any: in scope, but of no region.
 OTHER_PARTS: Final = ("HUMERUS", "FEMUR", "EXTREMITY")
+IN_SCOPE: Final = (*(part for parts in BODY_PARTS.values() for part in parts), *OTHER_PARTS)
+"""Every body part that the data set shows."""
 
 
 def body_parts(region: str, among: Collection[str]) -> tuple[str, ...]:
@@ -42,9 +44,8 @@ def body_parts(region: str, among: Collection[str]) -> tuple[str, ...]:
 
     among: the data set's regions. A part that is one of them itself (MURA's wrist) belongs to no wider one (its hand).
     """
-    known = {part for parts in BODY_PARTS.values() for part in parts} | set(OTHER_PARTS)
     own, named = region.upper(), {one.upper() for one in among}
-    wide = BODY_PARTS.get(region.lower(), (own,) if own in known else ())
+    wide = BODY_PARTS.get(region.lower(), (own,) if own in IN_SCOPE else ())
     return tuple(part for part in wide if part == own or part not in named)
 
 

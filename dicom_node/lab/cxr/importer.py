@@ -22,7 +22,7 @@ from dicom_node.inference.bundle import Bundle, load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.pipeline import Pipeline
 from dicom_node.inference.preprocess import prepare
-from dicom_node.lab import bundle_files, probe_file
+from dicom_node.lab import bundle_files, probe_file, thresholds
 from dicom_node.lab import probe as probes
 from dicom_node.lab.cxr import card, images, onnx_export, parity
 from dicom_node.lab.cxr.saved_model import SavedModel
@@ -241,7 +241,7 @@ def _manifest(request: Request, model: SavedModel, found: ProbeFile) -> dict[str
         "gate": _gate(request),
         "intended_use": {
             "modalities": ["CR", "DX"],
-            "body_parts": list(bundle_files.BODY_PARTS),
+            "body_parts": list(thresholds.IN_SCOPE),
             "body_part_required": False,
             "min_age_years": 18,
             "statement": _STATEMENT,

@@ -101,12 +101,12 @@ def test_large_weights_go_into_a_file_of_their_own_and_serve(
 ) -> None:
     import onnx  # noqa: PLC0415 - beside TensorFlow's
 
-    from dicom_node.lab import bundle_writer  # noqa: PLC0415 - brings torch
+    from dicom_node.lab import bundle_files  # noqa: PLC0415 - as above
 
     for path in bundle_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     onnx_export.write(onnx.load(bundle_folder / "embedder.onnx"), tmp_path / "embedder.onnx", one_file_max=1)
-    bundle_writer.write_sums(tmp_path)
+    bundle_files.write_sums(tmp_path)
     assert (tmp_path / "embedder.onnx.data").stat().st_size > (tmp_path / "embedder.onnx").stat().st_size
     tensor = prepare("edgefracture-v1", np.arange(90000, dtype=np.uint16).reshape(300, 300)).tensor
     one, other = (OnnxEmbedder(load_bundle(folder)).embed(tensor) for folder in (bundle_folder, tmp_path))
