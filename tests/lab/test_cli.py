@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dicom_node.cli.main import main
-from dicom_node.lab import command
+from dicom_node.lab import bundle_files, command
+from tests.support.system import BUNDLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,10 +53,17 @@ def test_an_option_called_run_does_not_replace_what_is_run(tmp_path: Path, capsy
     assert "none" in line
 
 
-def test_the_card_is_printed_and_a_missing_one_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "MODEL_CARD.md").write_text("# A card\n", encoding="utf-8")
-    assert main(["lab", "card", str(tmp_path)]) == 0
-    assert "# A card" in capsys.readouterr().out
+def test_the_shipped_card_says_what_its_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "compact-fracatlas"
+    shutil.copytree(BUNDLE, copy)
+    assert main(["lab", "card", str(copy)]) == 0
+    out = capsys.readouterr().out
+    assert "already says what was measured" in out
+    assert "What was aimed at" in out
+    (copy / "metrics.json").write_text("{}", encoding="utf-8")
+    bundle_files.write_sums(copy)
+    assert main(["lab", "card", str(copy)]) == 1
+    assert "export the bundle again" in capsys.readouterr().err
     assert main(["lab", "card", str(tmp_path / "none")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "give the folder of a bundle" in line
+    assert "complete bundle folder" in line

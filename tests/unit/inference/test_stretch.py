@@ -32,7 +32,7 @@ def test_a_side_out_of_bounds_is_refused_before_anything_is_made(side: int) -> N
 
 
 def test_an_unknown_id_names_the_known_ones() -> None:
-    with pytest.raises(BundleError, match=r"'lcn-letterbox-512-v1' and stretch-luma-SIDE-v1"):
+    with pytest.raises(BundleError, match=r"lcn-letterbox-512-v1, stretch-luma-SIDE-v1, edgefracture-v1"):
         prepare("stretch-luma-0-v1", _limb(100, 100))
 
 
