@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ class RiskBound:
     """The lower threshold and what is certified about it.
 
     reached: the exact binomial upper bound if images were independent. groups: how many hold a positive.
-    reached_by_group: the upper bound when whole groups are drawn again, NaN where groups were not told apart.
+    reached_by_group: the upper bound when whole groups are drawn again, None where groups were not told apart.
     """
 
     threshold: float
@@ -65,13 +64,13 @@ class RiskBound:
     positives: int
     missed: int
     groups: int = 0
-    reached_by_group: float = float("nan")
+    reached_by_group: float | None = None
 
     @property
     def certified(self) -> bool:
         """Tell whether what was asked for holds, by image and, where there are groups, by group."""
         by_group = self.reached_by_group
-        return self.reached <= self.target and (math.isnan(by_group) or by_group <= self.target)
+        return self.reached <= self.target and (by_group is None or by_group <= self.target)
 
 
 def control_misses(
@@ -101,7 +100,7 @@ def control_misses(
     # At this threshold exactly the `allowed` lowest fractures lie below it.
     threshold = _floor(float(positives[allowed]))
     missed = int((positives < threshold).sum())
-    by_group = float("nan") if bounds is None else float(bounds[missed])
+    by_group = None if bounds is None else float(bounds[missed])
     return RiskBound(threshold, rate, upper_bound(missed, n, confidence), confidence, n, missed, count, by_group)
 
 

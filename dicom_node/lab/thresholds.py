@@ -158,7 +158,7 @@ def statement(bound: RiskBound) -> str:
             f"Cannot certify a miss rate of {bound.target:.0%}: {bound.positives} fractures in {bound.groups} groups; "
             f"with no miss the exact upper bound would be {bound.reached:.1%} at {bound.confidence:.0%} confidence."
         )
-    if bound.missed:
+    if bound.missed and bound.reached_by_group is not None:
         by_group = f"{bound.reached_by_group:.1%} when whole groups are drawn again"
     else:
         worst = calibrate.upper_bound(0, bound.groups, bound.confidence)
