@@ -94,6 +94,7 @@ class _Peak:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self.bytes = max(self.bytes, _status("RssAnon"))  # a fit may end before the first look
 
 
 def _ours(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
