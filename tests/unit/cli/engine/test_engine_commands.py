@@ -40,7 +40,7 @@ def test_a_plan_is_built_tried_listed_measured_and_removed(device, compact, caps
     assert status == 0, said
     for expected in (
         "no TensorRT plan was built: building it now",
-        "weights 2 MiB (float)",
+        "weights 12 MiB (float)",
         "building needs about",
         "are free",
         "MiB of memory at most",
