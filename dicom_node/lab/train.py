@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Embedder = LiteEmbedder | CompactEmbedder
 NETWORKS: Final = {"lite0": LiteEmbedder, "compact": CompactEmbedder}
-STARTS: Final = ("imagenet", "scratch")
 _HEAD_RATE: Final = 3.0
 
 

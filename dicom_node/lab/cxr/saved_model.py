@@ -23,7 +23,6 @@ POOLED: Final = "average_pooling2d/AvgPool"
 _SIGNATURE: Final = "serving_default"
 _EXAMPLE: Final = "input_example"
 _SIDE: Final = 1280
-_COLOURS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,9 @@ def test_weights_rounded_a_little_are_accepted_and_to_four_bits_are_not(compact,
     assert half.logit <= 0.05
     assert half.cosine < 1.0
     assert all(problem.startswith("same outcome") for problem in half.problems)
+    assert half.outcomes >= 63 / 64
+    assert half.probability <= 0.01
+    assert half.peaks >= 0.98
     coarse = compare(bundle, reference, rounded(bundle, 4), images[:8])
     assert not coarse.passed
     assert coarse.logit > 0.05
