@@ -19,7 +19,6 @@ else:
 AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 6.2 AE: no control characters, no backslash
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
-SrClass = Literal["comprehensive-3d", "comprehensive", "enhanced"]
 
 
 class _Section(BaseModel):
@@ -99,8 +98,6 @@ class ResultSettings(_Section):
 
     series_number: int = Field(default=9900, ge=1, le=999_999)
     """SeriesNumber of the heatmap series; the report's is one higher. High, so that they sort after the images."""
-    sr_class: SrClass = "comprehensive-3d"
-    """SR SOP class: comprehensive-3d (what IHE AIR asks for), comprehensive, or enhanced, for older PACS."""
 
 
 class DestinationSettings(_Section):

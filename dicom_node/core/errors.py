@@ -65,6 +65,10 @@ class NotAnalysable(Permanent):
         self.reason = reason
 
 
+class IdentityMismatch(Permanent):
+    """Nobody can say for certain whose result this is; the message names the study and the attribute, never a value."""
+
+
 class DestinationRefused(Permanent):
     """A destination answered that it will never take this object as it is."""
 

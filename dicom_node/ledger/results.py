@@ -63,7 +63,7 @@ class VersionToCompose:
     number: int
     closed_at: float
     views: tuple[AnalysedView, ...]
-    predecessor: ReportObject | None
+    predecessors: tuple[ReportObject, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +161,15 @@ def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> V
         views=tuple(
             AnalysedView(v.sop_class_uid, v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views
         ),
-        predecessor=_report_of(connection, row["predecessor_id"]),
+        predecessors=_reports_of(connection, row["predecessor_id"]),
     )
 
 
-def _report_of(connection: Connection, version_id: int | None) -> ReportObject | None:
+def _reports_of(connection: Connection, version_id: int | None) -> tuple[ReportObject, ...]:
+    """Return a version's report, one row for each class it was written in."""
     if version_id is None:
-        return None
-    return next((found for found in objects(connection, version_id) if found.kind == "sr"), None)
+        return ()
+    return tuple(found for found in objects(connection, version_id) if found.slot == "sr")
 
 
 def objects(connection: Connection, version_id: int) -> tuple[ReportObject, ...]:

@@ -18,8 +18,14 @@ DEVICE = Code("121007", "DCM", "Device")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 XR_UNSPECIFIED = Code("43468-8", "LN", "XR Unspecified body region")
 
+# Algorithm identification (TID 4019)
+ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
+ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
+ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+
 # Image library descriptors (TID 1602)
 MODALITY = Code("121139", "DCM", "Modality")
+TARGET_REGION = Code("123014", "DCM", "Target Region")
 IMAGE_LATERALITY = Code("111027", "DCM", "Image Laterality")
 IMAGE_VIEW = Code("111031", "DCM", "Image View")
 

@@ -36,7 +36,7 @@ def begin(request: ReportRequest, place: Place) -> Dataset:
 
     Dates are `made_at` in the source's time zone where it names one, so that they agree with Timezone Offset From UTC.
     """
-    source = request.views[0].header
+    source = request.source
     made = dated(request.made_at, source)
     dataset = identify(source, request.study_instance_uid)
     dataset.SOPClassUID = UID(place.sop_class_uid)
@@ -52,11 +52,17 @@ def begin(request: ReportRequest, place: Place) -> Dataset:
     dataset.ManufacturerModelName = MODEL_NAME
     dataset.SoftwareVersions = __version__
     dataset.ContributingEquipmentSequence = [contributing_equipment(request.finding.model, made)]
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE)
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta = file_meta(place.sop_class_uid, place.sop_instance_uid)
     return dataset
+
+
+def file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
+    """Return the file meta information of an uncompressed object."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE)
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+    return meta
 
 
 def own_coding_scheme() -> Dataset:

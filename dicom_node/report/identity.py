@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ _UNREADABLE = (
 )
 #: Control characters, and whole ISO 2022 escape sequences that pydicom leaves behind (GB 2312, ISO 2022 IR 58).
 _CONTROLS = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]|[\x00-\x1f\x7f-\x9f]")
-_LONGEST = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240}
+#: The most characters that a value of a VR may have, in a PN each of its groups (PS3.5 6.2).
+LONGEST = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240}
 #: After these a character set is back at its first one (PS3.5 6.1.2.5.3).
 _DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C}
 _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
@@ -68,15 +70,33 @@ _TYPE_2 = [
 _ENTITY = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
 
 
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Silence pydicom, which warns of each odd value that is read here to be mended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def text_of(source: Dataset, keyword: str) -> str:
     """Return an attribute as text without control characters, empty where it is missing or cannot be read."""
     value = _value(source, keyword)
-    if value is None:
+    if value is None or isinstance(value, Sequence):
         return ""
     if isinstance(value, bytes):
         value = value.decode("ascii", errors="replace")
     parts = value if isinstance(value, MultiValue | list | tuple) else [value]
     return _CONTROLS.sub("", "\\".join(str(part) for part in parts)).strip()
+
+
+def is_unreadable(source: Dataset, keyword: str) -> bool:
+    """Tell whether an attribute holds something that is no text."""
+    return keyword in source and not text_of(source, keyword) and _holds_bytes(source, keyword)
+
+
+def printable(text: str) -> str:
+    """Return words of our own or of a bundle as they may be written: no control character, no half a character."""
+    return _CONTROLS.sub(" ", text).encode("utf-8", errors="replace").decode().strip()
 
 
 def code_string(source: Dataset, keyword: str) -> str:
@@ -97,7 +117,7 @@ def code_of(items: Iterable[Dataset]) -> Code | None:
         value = text_of(item, "CodeValue") or text_of(item, "LongCodeValue")
         scheme, meaning = text_of(item, "CodingSchemeDesignator"), text_of(item, "CodeMeaning")
         if value and scheme and meaning and "\\" not in value + scheme and scheme not in _RETIRED_SCHEMES:
-            return Code(value, scheme[: _LONGEST["SH"]], meaning[: _LONGEST["LO"]])
+            return Code(value, scheme[: LONGEST["SH"]], meaning[: LONGEST["LO"]])
     return None
 
 
@@ -112,8 +132,7 @@ def timezone_of(source: Dataset) -> timezone | None:
 
 def identify(source: Dataset, study_instance_uid: str) -> Dataset:
     """Return the patient, study and request attributes that every object of a result carries."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of each odd value that is read here to be mended
+    with unwarned():
         result = Dataset()
         for keyword, value in _texts(source):
             if value or keyword in _TYPE_2:
@@ -127,8 +146,7 @@ def identify(source: Dataset, study_instance_uid: str) -> Dataset:
 
 def referenced_requests(source: Dataset, study_instance_uid: str) -> list[Dataset]:
     """Return the items of Referenced Request Sequence (PS3.3 C.17.2), one per request the image was made for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unwarned():
         return [_request(source, item, study_instance_uid) for item in items_of(source, "RequestAttributesSequence")]
 
 
@@ -137,8 +155,7 @@ def settle_character_set(dataset: Dataset, source: Dataset) -> None:
 
     A data set that is plain ASCII throughout and whose source names no character set gets none.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unwarned():
         named = [part.strip() for part in text_of(source, "SpecificCharacterSet").split("\\")]
         wanted = named if any(named) else []
         texts = [pair for pair in _all_text(dataset) if not pair[1].isascii()]
@@ -170,6 +187,12 @@ def _value(source: Dataset, keyword: str) -> object:
         return None
 
 
+def _holds_bytes(source: Dataset, keyword: str) -> bool:
+    raw = source.get_item(keyword)
+    value = raw.value if raw is not None else None
+    return bool(value.strip(b" \0")) if isinstance(value, bytes) else isinstance(value, Sequence) and len(value) > 0
+
+
 def _texts(source: Dataset) -> Iterator[tuple[str, str]]:
     for keyword in ("PatientName", "ReferringPhysicianName"):
         yield keyword, _name(text_of(source, keyword))
@@ -178,7 +201,7 @@ def _texts(source: Dataset) -> Iterator[tuple[str, str]]:
     for keyword in _PLAIN:
         yield keyword, _short(keyword, text_of(source, keyword))
     for keyword in ("PatientBirthDate", "StudyDate"):
-        yield keyword, _date(text_of(source, keyword))
+        yield keyword, date_of(text_of(source, keyword))
     yield "StudyTime", _time(text_of(source, "StudyTime"))
     sex = code_string(source, "PatientSex")
     yield "PatientSex", sex if sex in {"M", "F", "O"} else ""
@@ -219,7 +242,7 @@ def _entities(source: Dataset, keyword: str, attributes: tuple[str, ...]) -> lis
 def code_item(code: Code) -> Dataset:
     """Return a code as an item of a code sequence (PS3.3 8.8)."""
     item = Dataset()
-    put(item, "CodeValue" if len(code.value) <= _LONGEST["SH"] else "LongCodeValue", code.value)
+    put(item, "CodeValue" if len(code.value) <= LONGEST["SH"] else "LongCodeValue", code.value)
     put(item, "CodingSchemeDesignator", code.scheme_designator)
     put(item, "CodeMeaning", code.meaning)
     return item
@@ -245,7 +268,7 @@ def _request(source: Dataset, item: Dataset, study_instance_uid: str) -> Dataset
 
 
 def _short(keyword: str, text: str) -> str:
-    longest = _LONGEST.get(dictionary_VR(keyword))
+    longest = LONGEST.get(dictionary_VR(keyword))
     # A backslash separates values in these VRs, so a text with one would be several.
     return text.replace("\\", " ")[:longest].rstrip()
 
@@ -253,10 +276,11 @@ def _short(keyword: str, text: str) -> str:
 def _name(text: str) -> str:
     """Keep the first name and its three component groups of at most 64 characters (PS3.5 6.2, PN)."""
     groups = text.split("\\", maxsplit=1)[0].split("=")[:3]
-    return "=".join("^".join(group.split("^")[:5])[: _LONGEST["PN"]] for group in groups)
+    return "=".join("^".join(group.split("^")[:5])[: LONGEST["PN"]] for group in groups)
 
 
-def _date(text: str) -> str:
+def date_of(text: str) -> str:
+    """Return a text as a DA value, empty where it is no date; old forms with separators are read."""
     found = _DATE.fullmatch(text.split("\\", maxsplit=1)[0].strip())
     if found is None:
         return ""

@@ -23,7 +23,7 @@ from highdicom.sr import (
 
 from dicom_node.core.findings import Outcome
 from dicom_node.report import codes
-from dicom_node.report.identity import code_of, code_string, items_of
+from dicom_node.report.identity import code_of, code_string, items_of, printable
 from dicom_node.report.narrative import in_words, view_in_words
 from dicom_node.report.provenance import algorithm, brief_algorithm
 from dicom_node.report.request import SECONDARY_CAPTURE
@@ -43,6 +43,8 @@ _CONTAINS = RelationshipTypeValues.CONTAINS
 _MODIFIER = RelationshipTypeValues.HAS_CONCEPT_MOD
 _SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 _CLOSED_TRIANGLE = 4
+#: An FL in explicit VR holds 65,534 bytes (PS3.5 7.1.2): 8,191 points. A longer outline is thinned to fewer than this.
+_LONGEST_OUTLINE = 8000
 #: What a map's kind may be called: only a map that sums to the score is a class activation, a localiser is not.
 _METHODS = {"evidence": codes.GRADIENT_WEIGHTED, "localiser": codes.LOCALISER_MAP}
 
@@ -70,10 +72,19 @@ def reason_items(reason: Reason | None) -> list[ContentItem]:
     """Return a reason as a code and in words."""
     if reason is None:
         return []
-    return [
-        CodeContentItem(codes.REASON, codes.REASONS[reason.code], _CONTAINS),
-        TextContentItem(codes.REASON, reason.text, _CONTAINS),
-    ]
+    code = codes.REASONS[reason.code]
+    return [CodeContentItem(codes.REASON, code, _CONTAINS), text_item(codes.REASON, reason.text or code.meaning)]
+
+
+def text_item(name: Code, text: str) -> ContentItem:
+    """Return a TEXT item that is never empty (PS3.3 C.18.4, type 1) and holds what may be written only."""
+    return TextContentItem(name, printable(text) or "(no words)", _CONTAINS)
+
+
+def site_of(view: SourceView) -> Code | None:
+    """Return the body part that an image shows, None where the source names none that we know."""
+    site = code_of(items_of(view.header, "AnatomicRegionSequence"))
+    return site or codes.BODY_PARTS.get(code_string(view.header, "BodyPartExamined"))
 
 
 def laterality_of(view: SourceView) -> str:
@@ -94,7 +105,7 @@ def _study_group(request: ReportRequest) -> ContentItem:
         group += _fracture(finding.outcome, request.views)
     group += _probability(finding.probability)
     group += reason_items(finding.reason)
-    group.append(TextContentItem(codes.COMMENT, in_words(finding), _CONTAINS))
+    group.append(text_item(codes.COMMENT, in_words(finding)))
     group += [_source(view) for view in request.views]
     return container(codes.MEASUREMENT_GROUP, group, template="1501")
 
@@ -103,7 +114,7 @@ def _view_group(request: ReportRequest, view: SourceView, number: int, heatmaps:
     uid = sop_instance_of(view)
     finding = view.finding
     group = list(TrackingIdentifier(request.tracking_uid("view", uid), f"AI fracture triage: view {number}"))
-    group += list(brief_algorithm(finding.model))
+    group += list(brief_algorithm(finding.model, finding))
     group.append(CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS))
     if finding.outcome is not Outcome.NOT_ANALYSED:
         group += _fracture(finding.outcome, (view,))
@@ -111,7 +122,7 @@ def _view_group(request: ReportRequest, view: SourceView, number: int, heatmaps:
     if finding.localisation is not None and finding.probability is not None:
         group += _localisation(finding.localisation)
     group += reason_items(finding.reason)
-    group.append(TextContentItem(codes.COMMENT, f"View {number}: {view_in_words(finding)}", _CONTAINS))
+    group.append(text_item(codes.COMMENT, f"View {number}: {view_in_words(finding)}"))
     group.append(_source(view))
     if uid in heatmaps:
         group.append(_explanation(view, heatmaps[uid]))
@@ -158,8 +169,7 @@ def _sites(views: tuple[SourceView, ...]) -> list[ContentItem]:
     """Return each body part once, with its side where one is named."""
     found: dict[tuple[Code, Code | None], None] = {}
     for view in views:
-        site = code_of(items_of(view.header, "AnatomicRegionSequence"))
-        site = site or codes.BODY_PARTS.get(code_string(view.header, "BodyPartExamined"))
+        site = site_of(view)
         if site is not None:
             found[site, codes.LATERALITIES.get(laterality_of(view))] = None
     return [FindingSite(site, laterality=side) for site, side in found]
@@ -201,7 +211,8 @@ def _closed(region: Region, view: SourceView) -> NDArray[np.float64] | None:
     """Return a region clipped to the image as a closed polyline, None where nothing is left of it."""
     rows, columns = image_size(view)
     points: list[tuple[float, float]] = []
-    for x, y in region.points:
+    finite = [point for point in region.points if np.isfinite(point).all()]
+    for x, y in finite[:: -(-len(finite) // _LONGEST_OUTLINE) or 1]:
         point = (round(min(max(x, 0.0), columns), 2), round(min(max(y, 0.0), rows), 2))
         if not points or point != points[-1]:
             points.append(point)

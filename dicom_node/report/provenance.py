@@ -13,13 +13,14 @@ from pydicom.dataset import Dataset
 from dicom_node import __version__
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.report import codes
-from dicom_node.report.identity import code_item
+from dicom_node.report.identity import code_item, printable
 from dicom_node.report.request import NO_MODEL
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dicom_node.core.decision import Gate
+    from dicom_node.core.decision import Gate, RegionGate
+    from dicom_node.core.findings import ViewFinding
     from dicom_node.core.model_identity import ModelIdentity
 
 MANUFACTURER = "The dicom-node team"
@@ -33,7 +34,7 @@ def observer(model: ModelIdentity | None) -> ObserverContext:
     attributes = DeviceObserverIdentifyingAttributes(
         uid=device_uid(model),
         name=algorithm_name(model),
-        manufacturer_name=model.manufacturer if model else MANUFACTURER,
+        manufacturer_name=_manufacturer(model),
         model_name=MODEL_NAME,
         serial_number=model.bundle_sha256[:_DIGEST_SHOWN] if model else NO_MODEL,
     )
@@ -47,9 +48,16 @@ def algorithm(model: ModelIdentity | None, gate: Gate | None) -> AlgorithmIdenti
     return _identification(model, _parameters(model, gate))
 
 
-def brief_algorithm(model: ModelIdentity | None) -> AlgorithmIdentification:
-    """Return the algorithm for a view or region: the parameters stand once, in the study's group."""
-    return _identification(model, [f"bundle sha256={model.bundle_sha256}"] if model else [])
+def brief_algorithm(model: ModelIdentity | None, finding: ViewFinding | None = None) -> AlgorithmIdentification:
+    """Return the algorithm for a view or region: the other parameters stand once, in the study's group.
+
+    finding: the view's, with the lower threshold that this image was held against (its body region may have its own).
+    """
+    lines = [f"bundle sha256={model.bundle_sha256}"] if model else []
+    if finding is not None and finding.probability is not None:
+        below = finding.negative_below
+        lines.append(f"negative below={'none certified' if below is None else f'{below:g}'}")
+    return _identification(model, lines)
 
 
 def device_uid(model: ModelIdentity | None) -> str:
@@ -61,16 +69,16 @@ def algorithm_name(model: ModelIdentity | None) -> str:
     """Return the model's name, marked where it is only a demonstration, or the node's where there is no model."""
     if model is None:
         return f"{MODEL_NAME} (no model)"
-    return f"{model.name} (demonstration model)" if model.demonstration else model.name
+    return printable(f"{model.name} (demonstration model)" if model.demonstration else model.name)
 
 
 def contributing_equipment(model: ModelIdentity | None, made: datetime) -> Dataset:
     """Return the item of Contributing Equipment Sequence (PS3.3 C.12.1.1.5) for the algorithm."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
-    item.Manufacturer = (model.manufacturer if model else MANUFACTURER)[:_LO]
-    item.ManufacturerModelName = algorithm_name(model)[:_LO]
-    item.SoftwareVersions = (model.version if model else __version__)[:_LO]
+    item.Manufacturer = _long_string(_manufacturer(model))
+    item.ManufacturerModelName = _long_string(algorithm_name(model))
+    item.SoftwareVersions = _long_string(model.version if model else __version__)
     item.DeviceUID = device_uid(model)
     item.ContributionDateTime = made.strftime("%Y%m%d%H%M%S")
     digest = f"bundle sha256 {model.bundle_sha256}" if model else "no model was loaded"
@@ -78,12 +86,21 @@ def contributing_equipment(model: ModelIdentity | None, made: datetime) -> Datas
     return item
 
 
+def _manufacturer(model: ModelIdentity | None) -> str:
+    return printable(model.manufacturer) if model else MANUFACTURER
+
+
+def _long_string(text: str) -> str:
+    """Return a text as one LO value, of which a backslash would make two (PS3.5 6.2)."""
+    return printable(text).replace("\\", " ")[:_LO].strip()
+
+
 def _identification(model: ModelIdentity | None, parameters: list[str]) -> AlgorithmIdentification:
     return AlgorithmIdentification(
         name=algorithm_name(model),
-        version=model.version if model else __version__,
-        manufacturer=model.manufacturer if model else MANUFACTURER,
-        parameters=parameters or None,
+        version=printable(model.version if model else __version__),
+        manufacturer=_manufacturer(model),
+        parameters=[printable(line) for line in parameters] or None,
     )
 
 
@@ -92,15 +109,20 @@ def _parameters(model: ModelIdentity | None, gate: Gate | None) -> list[str]:
     if gate is not None:
         lines += [
             f"policy={gate.policy.value}",
-            f"p_low={gate.p_low:.4f}",
-            f"p_high={gate.p_high:.4f}",
-            f"activation level={gate.alpha:.3f}",
-            f"entropy_max={gate.entropy_max:.4f}",
-            f"area_max={gate.area_max:.4f}",
-            f"out_of_body_max={gate.out_of_body_max:.4f}",
-            f"disagreement_margin={gate.disagreement_margin:.4f}",
+            f"p_low={gate.p_low:g}",
+            *(f"p_low of {region.name}={_threshold(region)}" for region in gate.regions),
+            f"p_high={gate.p_high:g}",
+            f"activation level={gate.alpha:g}",
+            f"entropy_max={gate.entropy_max:g}",
+            f"area_max={gate.area_max:g}",
+            f"out_of_body_max={gate.out_of_body_max:g}",
+            f"disagreement_margin={gate.disagreement_margin:g}",
         ]
     if model is not None:
         lines += [f"runtime={model.runtime}", f"bundle sha256={model.bundle_sha256}"]
     lines.append(f"dicom-node={__version__}")
     return lines
+
+
+def _threshold(region: RegionGate) -> str:
+    return "none certified" if region.p_low is None else f"{region.p_low:g}"

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
-_ALGORITHM_NAME = "111001"
-_ALGORITHM_VERSION = "111003"
 _TRACKING = "112039"
 
 
@@ -32,7 +30,7 @@ def describe(sr: Dataset) -> tuple[str, ...]:
     lines += [f"Probability: {value}" for value in [_number(study, codes.PROBABILITY)] if value]
     lines += [f"Reason: {value}" for value in [_text(study, codes.REASON.value)] if value]
     lines += [_group_line(group) for group in groups[1:]]
-    name, version = _text(study, _ALGORITHM_NAME), _text(study, _ALGORITHM_VERSION)
+    name, version = _text(study, codes.ALGORITHM_NAME.value), _text(study, codes.ALGORITHM_VERSION.value)
     lines.append(f"Algorithm: {name}, version {version}")
     lines += [f"Comment: {value}" for value in [_text(study, codes.COMMENT.value)] if value]
     flags = (sr.get("CompletionFlag", ""), sr.get("VerificationFlag", ""), sr.get("PreliminaryFlag", ""))
@@ -47,6 +45,9 @@ def _group_line(group: Dataset) -> str:
         data = [float(value) for value in where[0].GraphicData]
         x, y = data[0::2], data[1::2]
         return f"{name.capitalize()}: x {min(x):.0f}-{max(x):.0f}, y {min(y):.0f}-{max(y):.0f} pixels"
+    told = _text(group, codes.IMAGE_REGION.value)  # a Basic Text SR holds the outline as text
+    if told:
+        return f"{name.capitalize()}: {told.partition(' of the original')[0]}"
     parts = [
         _meaning(group, codes.OUTCOME),
         _number(group, codes.PROBABILITY),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dicom_node.core.identifiers import derived_uid
+from dicom_node.report.identity import text_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,7 +24,7 @@ ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.88.22"
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SR_LADDER = (COMPREHENSIVE_3D_SR, COMPREHENSIVE_SR, ENHANCED_SR, BASIC_TEXT_SR)
-"""The SR classes from best to most widely taken; a destination gets the first that it accepts."""
+"""The SR classes from best to most widely taken: the alternatives of the slot "sr"."""
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -47,7 +48,7 @@ class SourceView:
 
 @dataclass(frozen=True)
 class Predecessor:
-    """The report of the version before, by its UIDs."""
+    """A report of the version before, by its UIDs; there is one for each rung of the SR ladder."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -63,15 +64,11 @@ class ReportOptions:
     negative_heatmaps: draw a heatmap for negative views too. sc_transfer_syntax_uid: explicit little endian or RLE.
     """
 
-    sr_sop_class_uid: str = COMPREHENSIVE_3D_SR
     series_number_base: int = 9000
     sc_transfer_syntax_uid: str = EXPLICIT_LITTLE
     negative_heatmaps: bool = False
 
     def __post_init__(self) -> None:
-        if self.sr_sop_class_uid not in SR_LADDER:
-            message = f"{self.sr_sop_class_uid} is not an SR class this node writes; use one of {', '.join(SR_LADDER)}"
-            raise ValueError(message)
         if self.sc_transfer_syntax_uid not in {EXPLICIT_LITTLE, RLE_LOSSLESS}:
             message = (
                 f"{self.sc_transfer_syntax_uid}: secondary captures are written as {EXPLICIT_LITTLE} or {RLE_LOSSLESS}"
@@ -93,7 +90,7 @@ class ReportRequest:
     finding: StudyFinding
     views: tuple[SourceView, ...]
     gate: Gate | None = None
-    predecessor: Predecessor | None = None
+    predecessors: tuple[Predecessor, ...] = ()
     options: ReportOptions = field(default_factory=ReportOptions)
 
     def __post_init__(self) -> None:
@@ -103,6 +100,16 @@ class ReportRequest:
         if self.made_at.tzinfo is None:
             message = f"study {self.study_instance_uid}: made_at needs a time zone"
             raise ValueError(message)
+
+    @property
+    def source(self) -> Dataset:
+        """The header that patient and study are taken from: the first that names a patient, else the first."""
+        return next((view.header for view in self.views if text_of(view.header, "PatientID")), self.views[0].header)
+
+    def predecessor(self, sop_class_uid: str) -> Predecessor | None:
+        """Return the report of this class that the version before holds, or its best one where it has none such."""
+        same = (before for before in self.predecessors if before.sop_class_uid == sop_class_uid)
+        return next(same, self.predecessors[0] if self.predecessors else None)
 
     @property
     def digest(self) -> str:
@@ -120,7 +127,7 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class ResultObject:
-    """One finished object; kind is "sc" or "sr" (a presentation state will be "pr").
+    """One finished object; kind is "sc", or "sr" and "sr-33", "sr-22", "sr-11" for the rungs of the report.
 
     slot: objects that share one are alternatives of each other, best first; a destination gets the first it accepts.
     """

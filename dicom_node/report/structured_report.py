@@ -13,7 +13,6 @@ from highdicom.sr import (
     ImageContentItem,
     LanguageOfContentItemAndDescendants,
     RelationshipTypeValues,
-    TextContentItem,
 )
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -21,12 +20,26 @@ from pydicom.uid import UID
 from dicom_node.core.findings import Outcome
 from dicom_node.report import codes
 from dicom_node.report.basic_text import flattened
-from dicom_node.report.header import Place, begin, own_coding_scheme
-from dicom_node.report.identity import code_of, code_string, items_of, referenced_requests, settle_character_set
-from dicom_node.report.measurement_groups import container, laterality_of, measurement_groups, reason_items
+from dicom_node.report.header import Place, begin, file_meta, own_coding_scheme
+from dicom_node.report.identity import code_of, code_string, items_of, put, referenced_requests, settle_character_set
+from dicom_node.report.measurement_groups import (
+    container,
+    laterality_of,
+    measurement_groups,
+    reason_items,
+    site_of,
+    text_item,
+)
 from dicom_node.report.narrative import WORDS, in_words
 from dicom_node.report.provenance import observer
-from dicom_node.report.request import BASIC_TEXT_SR, SECONDARY_CAPTURE
+from dicom_node.report.request import (
+    BASIC_TEXT_SR,
+    COMPREHENSIVE_SR,
+    ENHANCED_SR,
+    SECONDARY_CAPTURE,
+    SR_LADDER,
+    ResultObject,
+)
 from dicom_node.report.sources import series_of, sop_class_of, sop_instance_of
 
 if TYPE_CHECKING:
@@ -35,18 +48,34 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
     from dicom_node.core.findings import StudyFinding
-    from dicom_node.report.request import Predecessor, ReportRequest, ResultObject, SourceView
+    from dicom_node.report.request import Predecessor, ReportRequest, SourceView
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _MODIFIER = RelationshipTypeValues.HAS_CONCEPT_MOD
 _ACQUISITION = RelationshipTypeValues.HAS_ACQ_CONTEXT
+#: The kind of each rung, which its UID is derived from; the first is the one that has always been there.
+_KINDS = {SR_LADDER[0]: "sr", COMPREHENSIVE_SR: "sr-33", ENHANCED_SR: "sr-22", BASIC_TEXT_SR: "sr-11"}
 
 
-def structured_report(request: ReportRequest, captures: Sequence[ResultObject], heatmaps: dict[str, str]) -> Dataset:
-    """Return the report of a request, pointing at the secondary captures already made.
+def structured_reports(
+    request: ReportRequest, captures: Sequence[ResultObject], heatmaps: dict[str, str]
+) -> tuple[ResultObject, ...]:
+    """Return the report of a request for each rung of the SR ladder, best first, all pointing at the captures made.
 
-    captures: every one of them becomes evidence; heatmaps: source SOP Instance UID to the heatmap's.
+    The tree is built once: the first three rungs differ in class, UID and predecessor only, and the last is the same
+    tree flattened. captures: every one of them becomes evidence; heatmaps: source SOP Instance UID to the heatmap's.
     """
+    document = _document(request, captures)
+    root = _root(request, heatmaps)
+    for element in root:
+        document.add(element)
+    settle_character_set(document, request.source)  # what is flattened says nothing that is not in the tree
+    plain = flattened(root)
+    return tuple(_rung(request, document, plain, sop_class_uid) for sop_class_uid in SR_LADDER)
+
+
+def _document(request: ReportRequest, captures: Sequence[ResultObject]) -> Dataset:
+    """Return what stands around the tree (PS3.3 C.17.1, C.17.2)."""
     dataset = begin(request, _place(request))
     dataset.CompletionFlag = "COMPLETE"
     dataset.VerificationFlag = "UNVERIFIED"
@@ -54,24 +83,34 @@ def structured_report(request: ReportRequest, captures: Sequence[ResultObject], 
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.PerformedProcedureCodeSequence = []
     dataset.CodingSchemeIdentificationSequence = [own_coding_scheme()]
-    requests = referenced_requests(request.views[0].header, request.study_instance_uid)
+    requests = referenced_requests(request.source, request.study_instance_uid)
     if requests:
         dataset.ReferencedRequestSequence = requests
-    if request.predecessor is not None:
-        dataset.PredecessorDocumentsSequence = [_predecessor(request.predecessor)]
     dataset.CurrentRequestedProcedureEvidenceSequence = [_evidence(request, captures)]
-    root = _root(request, heatmaps)
-    if request.options.sr_sop_class_uid == BASIC_TEXT_SR:
-        root = flattened(root)
-    for element in root:
-        dataset.add(element)
-    settle_character_set(dataset, request.views[0].header)
     return dataset
+
+
+def _rung(request: ReportRequest, document: Dataset, plain: ContentItem, sop_class_uid: str) -> ResultObject:
+    """Return the document as one class, sharing every element that does not depend on it."""
+    kind = _KINDS[sop_class_uid]
+    uid = request.uid(kind)
+    dataset = Dataset()
+    for element in (*document, *(plain if sop_class_uid == BASIC_TEXT_SR else ())):
+        dataset.add(element)
+    if sop_class_uid == BASIC_TEXT_SR:
+        del dataset.ContentTemplateSequence
+    put(dataset, "SOPClassUID", UID(sop_class_uid))
+    put(dataset, "SOPInstanceUID", UID(uid))
+    before = request.predecessor(sop_class_uid)
+    if before is not None:
+        dataset.PredecessorDocumentsSequence = [_predecessor(before)]
+    dataset.file_meta = file_meta(sop_class_uid, uid)
+    return ResultObject(kind, "sr", sop_class_uid, uid, dataset.SeriesInstanceUID, dataset)
 
 
 def _place(request: ReportRequest) -> Place:
     return Place(
-        sop_class_uid=request.options.sr_sop_class_uid,
+        sop_class_uid=SR_LADDER[0],
         sop_instance_uid=request.uid("sr"),
         series_instance_uid=request.uid("sr-series"),
         series_number=request.options.series_number_base + 1,
@@ -83,11 +122,12 @@ def _place(request: ReportRequest) -> Place:
 
 def _root(request: ReportRequest, heatmaps: dict[str, str]) -> ContentItem:
     root = ContainerContentItem(codes.IMAGING_MEASUREMENT_REPORT, is_content_continuous=False, template_id="1500")
-    procedure = code_of(items_of(request.views[0].header, "ProcedureCodeSequence")) or codes.XR_UNSPECIFIED
+    named = [code_of([item]) for item in items_of(request.source, "ProcedureCodeSequence")]
+    procedures = [code for code in dict.fromkeys(named) if code is not None] or [codes.XR_UNSPECIFIED]
     items: list[ContentItem] = [
         *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
         *observer(request.finding.model),
-        CodeContentItem(codes.PROCEDURE_REPORTED, procedure, _MODIFIER),
+        *(CodeContentItem(codes.PROCEDURE_REPORTED, procedure, _MODIFIER) for procedure in procedures),
         _image_library(request.views),
         container(codes.IMAGING_MEASUREMENTS, measurement_groups(request, heatmaps)),
         _evaluations(request.finding),
@@ -102,13 +142,14 @@ def _image_library(views: tuple[SourceView, ...]) -> ContentItem:
 
 
 def _library_entry(view: SourceView) -> ContentItem:
-    """Return one image with its modality, side and projection, each only where the source says it (TID 1602)."""
+    """Return one image with its modality, region, side and projection, each where the source says it (TID 1602)."""
     entry = ImageContentItem(
         codes.SOURCE_OF_MEASUREMENT, sop_class_of(view), sop_instance_of(view), relationship_type=_CONTAINS
     )
     projection = code_of(items_of(view.header, "ViewCodeSequence"))
     described: tuple[tuple[Code, Code | None], ...] = (
         (codes.MODALITY, codes.MODALITIES.get(code_string(view.header, "Modality"))),
+        (codes.TARGET_REGION, site_of(view)),
         (codes.IMAGE_LATERALITY, codes.LATERALITIES.get(laterality_of(view))),
         (codes.IMAGE_VIEW, projection or codes.VIEWS.get(code_string(view.header, "ViewPosition"))),
     )
@@ -125,7 +166,7 @@ def _evaluations(finding: StudyFinding) -> ContentItem:
         CodeContentItem(codes.SUMMARY_OF_DETECTIONS, detection, _CONTAINS),
         CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS),
         *reason_items(finding.reason),
-        TextContentItem(codes.COMMENT, in_words(finding), _CONTAINS),
+        text_item(codes.COMMENT, in_words(finding)),
     ]
     return container(codes.QUALITATIVE_EVALUATIONS, items)
 
@@ -153,9 +194,9 @@ def _evidence(request: ReportRequest, captures: Sequence[ResultObject]) -> Datas
     by_series: dict[str, list[tuple[str, str]]] = {}
     for view in request.views:
         by_series.setdefault(series_of(view), []).append((sop_class_of(view), sop_instance_of(view)))
-    for capture in captures:
-        reference = (SECONDARY_CAPTURE, capture.sop_instance_uid)
-        by_series.setdefault(capture.series_instance_uid, []).append(reference)
+    made = {capture.sop_instance_uid: capture.series_instance_uid for capture in captures}  # alternatives share a UID
+    for uid, series in made.items():
+        by_series.setdefault(series, []).append((SECONDARY_CAPTURE, uid))
     return _study_reference(request.study_instance_uid, by_series)
 
 

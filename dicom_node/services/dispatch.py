@@ -43,6 +43,7 @@ _ACCEPT_S = 1.0
 _LONG_POLL_S = 5.0
 _GRACE_S = 10.0  # the worker ends itself at the time-out; this is for its goodbye
 _RETRY = Backoff(first_s=1.0, longest_s=300.0, give_up_s=7 * 86400.0)
+_NEVER = Backoff(first_s=1.0, longest_s=1.0, give_up_s=float("-inf"))  # for what repeating cannot mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ class Dispatcher:
         elif isinstance(answer, Composed) and lease.kind != ANALYSE:
             self._take_composition(lease, job.folder, answer)
         else:
-            self._failed(lease, answer.error if isinstance(answer, Failed) else "an answer to another question")
+            failed = answer if isinstance(answer, Failed) else Failed("an answer to another question")
+            self._failed(lease, failed.error, _NEVER if failed.permanent else _RETRY)
         self._bell.ring()
 
     def _lease(self) -> Lease | None:
@@ -175,7 +177,6 @@ class Dispatcher:
                     folder=folder,
                 )
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
-        replaced = version.predecessor
         return ComposeJob(
             study_instance_uid=version.study_instance_uid,
             version=version.number,
@@ -190,9 +191,10 @@ class Dispatcher:
                 )
                 for view in version.views
             ),
-            predecessor=Reference(replaced.sop_class_uid, replaced.sop_instance_uid, replaced.series_instance_uid)
-            if replaced
-            else None,
+            predecessors=tuple(
+                Reference(report.sop_class_uid, report.sop_instance_uid, report.series_instance_uid)
+                for report in version.predecessors
+            ),
             folder=folder,
         )
 
@@ -253,9 +255,9 @@ class Dispatcher:
         publish_folder(source, self._folders.root / kept)
         return True
 
-    def _failed(self, lease: Lease, error: str) -> None:
+    def _failed(self, lease: Lease, error: str, backoff: Backoff = _RETRY) -> None:
         with self._ledger.transaction() as connection:
-            dead = jobs.fail(connection, lease, error, _RETRY, self._clock(), self._dice())
+            dead = jobs.fail(connection, lease, error, backoff, self._clock(), self._dice())
         log.error("job.dead" if dead else "job.failed", job=lease.job_id, kind=lease.kind, reason=error)
         if dead:
             self._give_up(lease, error)
@@ -276,6 +278,7 @@ class Dispatcher:
         with self._ledger.transaction() as connection:
             if lease.version_id is not None:
                 results.fail_version(connection, lease.version_id, error, now)
+                log.critical("result.failed", reason=error)  # a study without a report: somebody must look
                 return
             image = results.image(connection, lease.instance_id or 0)
             finding = not_analysed(image.sop_instance_uid, Reason(ReasonCode.CRASHED, f"the analysis failed: {error}"))

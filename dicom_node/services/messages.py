@@ -71,7 +71,7 @@ class ViewToCompose:
 
 @dataclass(frozen=True)
 class Reference:
-    """The report that this version replaces."""
+    """One of the reports that this version replaces; there is one for each rung of the SR ladder."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -86,7 +86,7 @@ class ComposeJob:
     version: int
     closed_at: float
     views: tuple[ViewToCompose, ...]
-    predecessor: Reference | None
+    predecessors: tuple[Reference, ...]
     folder: str
     type: Literal["compose"] = "compose"
 
@@ -126,9 +126,10 @@ class Composed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job raised; it may be tried again."""
+    """The job raised; it may be tried again unless the failure is permanent."""
 
     error: str
+    permanent: bool = False
     type: Literal["failed"] = "failed"
 
 

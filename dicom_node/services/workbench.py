@@ -11,13 +11,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.core.decision import aggregate
-from dicom_node.core.errors import NotAnalysable
+from dicom_node.core.errors import IdentityMismatch, NotAnalysable
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
 from dicom_node.ledger.spool import StateFolders, folder_digest
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
+from dicom_node.report.agreement import require_one_patient, require_same_identity
 from dicom_node.report.display import to_display
 from dicom_node.report.package import compose
 from dicom_node.report.request import Predecessor, ReportOptions, ReportRequest, ResultObject, SourceView
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _MIB = 1 << 20
-_SR_CLASSES = {
-    "comprehensive-3d": "1.2.840.10008.5.1.4.1.1.88.34",
-    "comprehensive": "1.2.840.10008.5.1.4.1.1.88.33",
-    "enhanced": "1.2.840.10008.5.1.4.1.1.88.22",
-}
 
 
 class Workbench:
@@ -53,10 +49,7 @@ class Workbench:
         self._decoder = DecodePool(
             DecodeLimits(memory_bytes=analysis.decode_memory_mib * _MIB, wall_s=analysis.decode_wall_s)
         )
-        self._options = ReportOptions(
-            sr_sop_class_uid=_SR_CLASSES[settings.results.sr_class],
-            series_number_base=settings.results.series_number,
-        )
+        self._options = ReportOptions(series_number_base=settings.results.series_number)
 
     def close(self) -> None:
         """End the decoder's process."""
@@ -88,10 +81,15 @@ class Workbench:
         return Analysed(analysis.finding, folder_digest(folder), engine_ms)
 
     def compose(self, job: ComposeJob) -> Composed:
-        """Aggregate a study's views and write its report and heatmaps into the job's folder."""
+        """Aggregate a study's views and write its report and heatmaps into the job's folder.
+
+        Raises IdentityMismatch, after which nothing may be sent: where an image's header cannot be read, where the
+        images name different patients, or where a written object does not say what its source says.
+        """
         gate = self._model.bundle.gate if self._model.bundle else None
         identity = self._model.pipeline.model if self._model.pipeline else None
         views = tuple(self._source_view(view, job.study_instance_uid) for view in job.views)
+        require_one_patient(job.study_instance_uid, [view.header for view in views])
         findings = tuple(view.finding for view in views)
         finding = aggregate(findings, gate.disagreement_margin if gate else 1.0, identity)
         request = ReportRequest(
@@ -101,31 +99,34 @@ class Workbench:
             finding=finding,
             views=views,
             gate=gate,
-            predecessor=_predecessor(job),
+            predecessors=_predecessors(job),
             options=self._options,
         )
         folder = self._folders.root / job.folder
         folder.mkdir(mode=0o700)
         objects = tuple(_write(folder, number, item) for number, item in enumerate(compose(request), start=1))
+        for item in objects:
+            require_same_identity(job.study_instance_uid, request.source, folder / item.file)
         return Composed(finding, folder_digest(folder), objects)
 
     def _source_view(self, view: ViewToCompose, study_instance_uid: str) -> SourceView:
         path = self._folders.instance_path(SpoolKey(view.spool_key))
-        header = _header(path, view.sop_class_uid, view.sop_instance_uid, study_instance_uid)
+        header = _header_of_patient(path, view.sop_instance_uid, study_instance_uid)
         if view.folder is None:
             return SourceView(header, view.finding, None, None)
         display, shown = view_files.load(self._folders.root / view.folder)
         return SourceView(header, view.finding, display, shown)
 
 
-def _predecessor(job: ComposeJob) -> Predecessor | None:
-    if job.predecessor is None:
-        return None
-    return Predecessor(
-        sop_instance_uid=job.predecessor.sop_instance_uid,
-        sop_class_uid=job.predecessor.sop_class_uid,
-        series_instance_uid=job.predecessor.series_instance_uid,
-        study_instance_uid=job.study_instance_uid,
+def _predecessors(job: ComposeJob) -> tuple[Predecessor, ...]:
+    return tuple(
+        Predecessor(
+            sop_instance_uid=before.sop_instance_uid,
+            sop_class_uid=before.sop_class_uid,
+            series_instance_uid=before.series_instance_uid,
+            study_instance_uid=job.study_instance_uid,
+        )
+        for before in job.predecessors
     )
 
 
@@ -144,10 +145,10 @@ def _write(folder: Path, number: int, item: ResultObject) -> ComposedObject:
 
 
 def _header(path: Path, sop_class_uid: str, sop_instance_uid: str, study_instance_uid: str) -> Dataset:
-    """Return the data set without pixels.
+    """Return the data set without pixels, for the analysis of the image.
 
     The scan at reception has bounded its nesting and size. Where pydicom still cannot read it, the UIDs of the ledger
-    stand in: a broken attribute must never stop a result, but it is said.
+    stand in: the decoder will say what is wrong with the image.
     """
     try:
         return dcmread(path, stop_before_pixels=True)
@@ -157,6 +158,18 @@ def _header(path: Path, sop_class_uid: str, sop_instance_uid: str, study_instanc
         header.SOPClassUID, header.SOPInstanceUID = sop_class_uid, sop_instance_uid
         header.StudyInstanceUID = study_instance_uid
         return header
+
+
+def _header_of_patient(path: Path, sop_instance_uid: str, study_instance_uid: str) -> Dataset:
+    """Return the data set without pixels, for a result: without it nobody can say whose the result is."""
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except Exception as error:
+        message = (
+            f"study {study_instance_uid}: the header of image {sop_instance_uid} cannot be read "
+            f"({type(error).__name__}), so nobody can say whose result this is; correct the image at its source"
+        )
+        raise IdentityMismatch(message) from error
 
 
 def _attributes(header: Dataset, job: AnalyseJob) -> ViewAttributes:

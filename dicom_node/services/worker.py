@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import DicomNodeError, EngineLost, WorkerCrashed
+from dicom_node.core.errors import DicomNodeError, EngineLost, Permanent, WorkerCrashed
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
@@ -126,7 +126,7 @@ class Worker:
             log.error("engine.lost", reason=str(error), study=getattr(job, "study_instance_uid", None))  # noqa: TRY400
             process.end(process.EXIT_FAILED)
         except DicomNodeError as error:
-            return Failed(str(error))
+            return Failed(str(error), permanent=isinstance(error, Permanent))
         except Exception as error:
             # Outermost frame of a job: its failure is the node's to judge, the worker goes on.
             log.exception("job.failed", study=getattr(job, "study_instance_uid", None))

@@ -15,6 +15,7 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.model_identity import ModelIdentity
 from dicom_node.core.radiograph import EvidenceMap, InputGeometry
 from dicom_node.report.package import Predecessor, ReportOptions, ReportRequest, SourceView
+from dicom_node.report.request import SR_LADDER
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -132,10 +133,11 @@ def view(outcome, source=None, model=MODEL, **parts):
 
 def request(*views, model=MODEL, version=1, gate=GATE, made_at=MADE, **options):
     study = aggregate(tuple(v.finding for v in views), gate.disagreement_margin if gate else 1.0, model)
-    before = None
+    before = ()
     if version > 1:
-        before = Predecessor(
-            derived_uid("test", "sr"), "1.2.840.10008.5.1.4.1.1.88.34", derived_uid("test", "s"), STUDY
+        before = tuple(
+            Predecessor(derived_uid("test", "sr", sr_class), sr_class, derived_uid("test", "s"), STUDY)
+            for sr_class in SR_LADDER
         )
     return ReportRequest(STUDY, version, made_at, study, views, gate, before, ReportOptions(**options))
 
@@ -177,9 +179,6 @@ def outcomes():
         "no-model": request(no_model(), model=None, gate=None),
         "version-2": request(*views(P, N, N), version=2),
         "rle": request(*views(P), sc_transfer_syntax_uid="1.2.840.10008.1.2.5"),
-        "comprehensive": request(*views(P), sr_sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33"),
-        "enhanced": request(*views(P), sr_sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22"),
-        "basic-text": request(*views(P, I), sr_sop_class_uid="1.2.840.10008.5.1.4.1.1.88.11"),
     }
 
 
@@ -229,3 +228,8 @@ def odd_sources():
         },
         "lossy": {"LossyImageCompression": "01", "LossyImageCompressionRatio": "12.5"},
     }
+
+
+def rungs(objects):
+    """The report of a result in each class, best first."""
+    return [made for made in objects if made.slot == "sr"]

@@ -17,31 +17,49 @@ from tests.conformance import report_cases as cases
 
 FOLDER = Path(__file__).parent / "reports"
 CASES = cases.outcomes()
+#: The richest report of every case, and every rung of the ladder of one that has all there is.
+REPORTS = [*((name, "sr") for name in CASES), *(("positive-and-negative", kind) for kind in ("sr-33", "sr-22", "sr-11"))]
 
 
-def tree(item, depth=0):
+def code(item):
+    value = item.get("CodeValue") or item.get("LongCodeValue")
+    return f'({value},{item.CodingSchemeDesignator},"{item.CodeMeaning}")'
+
+
+def value_of(item, called):
+    if item.ValueType == "CODE":
+        return code(item.ConceptCodeSequence[0])
+    if item.ValueType == "TEXT":
+        return f'"{item.TextValue}"'
+    if item.ValueType == "NUM":
+        measured = item.MeasuredValueSequence[0]
+        return f'"{measured.NumericValue}" {code(measured.MeasurementUnitsCodeSequence[0])}'
+    if item.ValueType == "SCOORD":
+        return f"{item.GraphicType} {[round(float(number), 2) for number in item.GraphicData]}"
+    if item.ValueType == "IMAGE":
+        return called[item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID]
+    return "UID" if item.ValueType == "UIDREF" else ""
+
+
+def tree(item, called, depth=0):
+    """Yield a line for each content item, as dsrdump prints them; UIDs by what they stand for."""
     for child in item.get("ContentSequence") or []:
-        value = ""
-        if child.ValueType == "CODE":
-            value = child.ConceptCodeSequence[0].CodeMeaning
-        elif child.ValueType == "TEXT":
-            value = child.TextValue
-        elif child.ValueType == "NUM":
-            measured = child.MeasuredValueSequence[0]
-            value = f"{measured.NumericValue} {measured.MeasurementUnitsCodeSequence[0].CodeValue}"
-        elif child.ValueType == "SCOORD":
-            value = f"{child.GraphicType} {[round(float(number), 2) for number in child.GraphicData]}"
-        name = child.ConceptNameCodeSequence[0].CodeMeaning
-        yield f"{'  ' * depth}{child.RelationshipType} {child.ValueType} {name}{f' = {value}' if value else ''}"
-        yield from tree(child, depth + 1)
+        value = value_of(child, called)
+        name = code(child.ConceptNameCodeSequence[0])
+        relation = child.RelationshipType.lower()
+        yield f"{'  ' * depth}<{relation} {child.ValueType}:{name}{f'={value}' if value else ''}>"
+        yield from tree(child, called, depth + 1)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_words_and_tree_are_as_they_were(name):
-    sr = compose(CASES[name])[-1].dataset
-    lines = [sr.SeriesDescription, "", *describe(sr), "", *tree(sr)]
+@pytest.mark.parametrize(("name", "kind"), REPORTS)
+def test_words_and_tree_are_as_they_were(name, kind):
+    objects = compose(CASES[name])
+    called = {view.finding.sop_instance_uid: f"image {n}" for n, view in enumerate(CASES[name].views, 1)}
+    called |= {made.sop_instance_uid: f"page {made.dataset.InstanceNumber}" for made in objects if made.kind == "sc"}
+    (sr,) = [made.dataset for made in objects if made.kind == kind]
+    lines = [sr.SOPClassUID.name, sr.SeriesDescription, "", *describe(sr), "", *tree(sr, called)]
     text = "\n".join(lines).replace(__version__, "VERSION") + "\n"
-    path = FOLDER / f"{name}.txt"
+    path = FOLDER / f"{name}{kind.removeprefix('sr')}.txt"
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text

@@ -93,8 +93,7 @@ def test_a_late_view_makes_exactly_one_new_version_with_its_predecessor(ledger):
     assert versions(ledger) == [(1, "published"), (2, "published")]
     with ledger.transaction() as connection:
         work = results.to_compose(connection, 2, "bundle")
-    assert work.predecessor is not None
-    assert work.predecessor.sop_instance_uid == "2.25.1"
+    assert [before.sop_instance_uid for before in work.predecessors] == ["2.25.1"]
     assert len(work.views) == 2
 
 
