@@ -24,7 +24,7 @@ from highdicom.sr import (
 from dicom_node.core.findings import Outcome
 from dicom_node.report import codes
 from dicom_node.report.identity import code_of, code_string, items_of, printable
-from dicom_node.report.narrative import in_words, view_in_words
+from dicom_node.report.narrative import in_words, shown_regions, view_in_words
 from dicom_node.report.provenance import algorithm, brief_algorithm
 from dicom_node.report.request import SECONDARY_CAPTURE
 from dicom_node.report.sources import image_size, sop_class_of, sop_instance_of
@@ -36,8 +36,18 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
-    from dicom_node.core.findings import Localisation, Reason, Region, ViewFinding
+    from dicom_node.core.findings import Localisation, Reason, Region
     from dicom_node.report.request import ReportRequest, SourceView
+
+__all__ = [
+    "container",
+    "laterality_of",
+    "measurement_groups",
+    "reason_items",
+    "shown_regions",
+    "site_of",
+    "text_item",
+]
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _MODIFIER = RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -61,19 +71,15 @@ def measurement_groups(request: ReportRequest, heatmaps: Mapping[str, str]) -> l
     return groups
 
 
-def shown_regions(finding: ViewFinding) -> tuple[Region, ...]:
-    """Return the regions that may be shown: none where the outcome or the map does not carry them."""
-    if finding.outcome not in {Outcome.POSITIVE, Outcome.INCONCLUSIVE}:
-        return ()
-    return finding.regions if finding.localisation is not None and finding.localisation.trusted else ()
-
-
 def reason_items(reason: Reason | None) -> list[ContentItem]:
     """Return a reason as a code and in words."""
     if reason is None:
         return []
     code = codes.REASONS[reason.code]
-    return [CodeContentItem(codes.REASON, code, _CONTAINS), text_item(codes.REASON, reason.text or code.meaning)]
+    return [
+        CodeContentItem(codes.REASON, code, _CONTAINS),
+        text_item(codes.REASON, printable(reason.text) or code.meaning),
+    ]
 
 
 def text_item(name: Code, text: str) -> ContentItem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dicom_node.core.findings import Outcome, ReasonCode, StudyFinding, ViewFinding
+from dicom_node.core.findings import Outcome, ReasonCode, Region, StudyFinding, ViewFinding
 
 WORDS = {
     Outcome.POSITIVE: "POSITIVE",
@@ -56,9 +56,16 @@ def view_in_words(view: ViewFinding) -> str:
     return "; ".join(parts)
 
 
+def shown_regions(finding: ViewFinding) -> tuple[Region, ...]:
+    """Return the regions that may be shown: none where the outcome or the map does not carry them."""
+    if finding.outcome not in {Outcome.POSITIVE, Outcome.INCONCLUSIVE}:
+        return ()
+    return finding.regions if finding.localisation is not None and finding.localisation.trusted else ()
+
+
 def regions_in_words(view: ViewFinding) -> str:
     """Say how many regions a view's report outlines."""
-    count = len(view.regions)
+    count = len(shown_regions(view))
     return "no region outlined" if count == 0 else f"{count} region{'s' if count > 1 else ''} outlined"
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MANUFACTURER = "The dicom-node team"
 MODEL_NAME = "dicom-node"
+#: What stands where a bundle says nothing that may be written, since a TEXT item is never empty (PS3.3 C.18.4).
+UNNAMED = "unnamed"
 _LO = 64
 _DIGEST_SHOWN = 16
 
@@ -69,7 +71,7 @@ def algorithm_name(model: ModelIdentity | None) -> str:
     """Return the model's name, marked where it is only a demonstration, or the node's where there is no model."""
     if model is None:
         return f"{MODEL_NAME} (no model)"
-    return printable(f"{model.name} (demonstration model)" if model.demonstration else model.name)
+    return printable(f"{model.name} (demonstration model)" if model.demonstration else model.name) or UNNAMED
 
 
 def contributing_equipment(model: ModelIdentity | None, made: datetime) -> Dataset:
@@ -87,7 +89,7 @@ def contributing_equipment(model: ModelIdentity | None, made: datetime) -> Datas
 
 
 def _manufacturer(model: ModelIdentity | None) -> str:
-    return printable(model.manufacturer) if model else MANUFACTURER
+    return (printable(model.manufacturer) or UNNAMED) if model else MANUFACTURER
 
 
 def _long_string(text: str) -> str:
@@ -98,7 +100,7 @@ def _long_string(text: str) -> str:
 def _identification(model: ModelIdentity | None, parameters: list[str]) -> AlgorithmIdentification:
     return AlgorithmIdentification(
         name=algorithm_name(model),
-        version=printable(model.version if model else __version__),
+        version=printable(model.version if model else __version__) or UNNAMED,
         manufacturer=_manufacturer(model),
         parameters=[printable(line) for line in parameters] or None,
     )

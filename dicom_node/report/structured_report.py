@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from highdicom.sr import (
@@ -91,12 +92,12 @@ def _document(request: ReportRequest, captures: Sequence[ResultObject]) -> Datas
 
 
 def _rung(request: ReportRequest, document: Dataset, plain: ContentItem, sop_class_uid: str) -> ResultObject:
-    """Return the document as one class, sharing every element that does not depend on it."""
+    """Return the document as one class, sharing the value of every element that does not depend on it."""
     kind = _KINDS[sop_class_uid]
     uid = request.uid(kind)
     dataset = Dataset()
     for element in (*document, *(plain if sop_class_uid == BASIC_TEXT_SR else ())):
-        dataset.add(element)
+        dataset.add(copy(element))
     if sop_class_uid == BASIC_TEXT_SR:
         del dataset.ContentTemplateSequence
     put(dataset, "SOPClassUID", UID(sop_class_uid))

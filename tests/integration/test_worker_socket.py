@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from dicom_node.core.findings import Outcome, Reason, ReasonCode, StudyFinding, not_analysed
 from dicom_node.core.study import Quiet
@@ -184,3 +185,19 @@ def test_a_person_can_have_given_up_deliveries_tried_again(node):
     channel = Channel(sock)
     channel.send(Revive("1.2.3"))
     assert channel.receive(5.0) == Revived(0)
+
+
+def test_a_failure_that_repeating_cannot_mend_fails_the_version_at_once_and_is_said(node):
+    channel = node.worker()
+    next_job(channel)
+    channel.send(Analysed(a_finding(), None, None))
+    job = next_job(channel)
+    assert isinstance(job, ComposeJob)
+    with capture_logs() as events:
+        channel.send(Failed("study 1.2.3: its images disagree about PatientID", permanent=True))
+        study = node.until(lambda found: found["versions"][0]["state"] == "failed")
+    assert study["versions"][0]["reason_text"] == "study 1.2.3: its images disagree about PatientID"
+    assert study["deliveries"] == []
+    said = [event for event in events if event["event"] == "result.failed"]
+    assert [event["log_level"] for event in said] == ["critical"]
+    assert "1.2.3" in said[0]["reason"]

@@ -49,6 +49,11 @@ def test_a_reason_is_told():
     assert view_in_words(finding.views[0]).startswith("INCONCLUSIVE; probability 46.0 %; no region outlined; ")
 
 
+def test_words_speak_of_no_region_that_is_not_outlined():
+    untrusted = cases.finding("1.2", cases.I, regions=(cases.box(800, 600),))
+    assert "no region outlined" in view_in_words(untrusted)
+
+
 def test_views_without_an_answer_are_told_even_beside_a_positive():
     finding = cases.request(*cases.views(cases.P, cases.X)).finding
     assert finding.outcome is Outcome.POSITIVE

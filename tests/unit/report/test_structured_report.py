@@ -16,6 +16,7 @@ from dicom_node.report import codes
 from dicom_node.report.package import compose
 from dicom_node.report.reading import describe
 from dicom_node.report.request import SR_LADDER
+from dicom_node.report.structured_report import structured_reports
 from tests.conformance import report_cases as cases
 
 ALL = cases.outcomes()
@@ -186,7 +187,7 @@ def test_an_outline_too_long_for_explicit_vr_is_thinned_and_stays_closed():
     angles = np.linspace(0.0, 2.0 * np.pi, 20_001)
     circle = Region(tuple((300.0 + 200.0 * float(np.cos(a)), 400.0 + 200.0 * float(np.sin(a))) for a in angles))
     broken = replace(circle, points=(*circle.points, (float("nan"), 1.0)))
-    sr = report(compose(cases.request(cases.view(cases.P, regions=(broken,)))))
+    sr = structured_reports(cases.request(cases.view(cases.P, regions=(broken,))), (), {})[0].dataset
     (outline,) = [item for item in walk(pydicom.dcmread(io.BytesIO(encode(sr)))) if item.ValueType == "SCOORD"]
     assert outline["GraphicData"].VR == "FL"
     points = np.array(outline.GraphicData).reshape(-1, 2)

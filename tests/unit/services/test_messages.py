@@ -39,6 +39,7 @@ VIEW = ViewFinding(
     regions=(Region(((0.0, 0.0), (1.5, 0.0), (0.0, 0.0))),),
     model=MODEL,
 )
+TO_COMPOSE = ViewToCompose("1.1", "1.2", "ab/abc", VIEW, None)
 STUDY = StudyFinding(Outcome.INCONCLUSIVE, VIEW.reason, 0.25, (VIEW,), MODEL)
 
 
@@ -57,12 +58,11 @@ def ends():
         Next(),
         Idle(),
         AnalyseJob("1.2", "1.3", "1.4", "CR", "ab/abc", "work/1-1"),
-        ComposeJob(
-            "1.4", 2, 100.5, (ViewToCompose("1.1", "1.2", "ab/abc", VIEW, None),), Reference("1", "2", "3"), "work/2-1"
-        ),
+        ComposeJob("1.4", 2, 100.5, (TO_COMPOSE,), (Reference("1", "2", "3"), Reference("4", "5", "3")), "work/2-1"),
         Analysed(VIEW, "cd" * 32, 12.5),
         Composed(STUDY, "cd" * 32, (ComposedObject("sr", "sr", "1", "2", "3", "4", "001-sr.dcm"),)),
         Failed("no memory"),
+        Failed("two patients", permanent=True),
         Revive("1.2.3"),
         Revived(2),
     ],

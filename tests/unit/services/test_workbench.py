@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pydicom
+import pytest
 from structlog.testing import capture_logs
 
-from dicom_node.services.workbench import _header
+from dicom_node.core.errors import IdentityMismatch
+from dicom_node.core.findings import Reason, ReasonCode, not_analysed
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.part10.writer import encode
+from dicom_node.report.package import compose
+from dicom_node.report.request import SR_LADDER
+from dicom_node.services.messages import ComposeJob, Reference, ViewToCompose
+from dicom_node.services.workbench import Workbench, _header
+from dicom_node.settings import NodeSettings, Settings
+from tests.conformance import report_cases as cases
 
 
 def test_a_header_that_cannot_be_read_is_said_and_its_uids_stand_in(tmp_path):
@@ -18,3 +31,66 @@ def test_a_header_that_cannot_be_read_is_said_and_its_uids_stand_in(tmp_path):
         "1.2.3",
     )
     assert [(event["event"], event["sop_instance"]) for event in events] == [("header.unreadable", "1.2.3.4")]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    folders = StateFolders(tmp_path)
+    folders.create()
+    model = SimpleNamespace(pipeline=None, bundle=None)
+    bench = Workbench(Settings(node=NodeSettings(state_dir=tmp_path)), model)
+    yield bench
+    bench.close()
+
+
+def stored(bench, *headers, before=()):
+    """Return the job to compose a study of these images, which lie in the spool."""
+    views = []
+    for number, header in enumerate(headers):
+        key = f"ab/{number}"
+        path = bench._folders.instance_path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(header if isinstance(header, bytes) else encode(header))
+        uid = f"1.2.{number}" if isinstance(header, bytes) else str(header.SOPInstanceUID)
+        finding = not_analysed(uid, Reason(ReasonCode.NO_MODEL, "no model"))
+        views.append(ViewToCompose(cases.DX, uid, key, finding, None))
+    return ComposeJob(cases.STUDY, 1 + bool(before), 1e9, tuple(views), before, f"work/{len(before)}")
+
+
+def test_a_study_is_composed_with_a_report_for_every_rung(bench):
+    made = bench.compose(stored(bench, cases.header(1)))
+    assert [item.slot for item in made.objects] == ["sc-1", "sr", "sr", "sr", "sr"]
+    reports = [item for item in made.objects if item.slot == "sr"]
+    assert [item.sop_class_uid for item in reports] == list(SR_LADDER)
+    before = tuple(Reference(item.sop_class_uid, item.sop_instance_uid, item.series_instance_uid) for item in reports)
+    job = stored(bench, cases.header(1), cases.header(2), before=before)
+    later = bench.compose(job)
+    assert not {item.sop_instance_uid for item in made.objects} & {item.sop_instance_uid for item in later.objects}
+    for item, replaced in zip([item for item in later.objects if item.slot == "sr"], reports, strict=True):
+        sr = pydicom.dcmread(bench._folders.root / job.folder / item.file)
+        (series,) = sr.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
+        (reference,) = series.ReferencedSOPSequence
+        assert reference.ReferencedSOPInstanceUID == replaced.sop_instance_uid
+        assert reference.ReferencedSOPClassUID == sr.SOPClassUID == replaced.sop_class_uid
+
+
+def test_images_of_two_patients_are_not_composed(bench):
+    job = stored(bench, cases.header(1), cases.header(2, PatientID="PID-2"))
+    with pytest.raises(IdentityMismatch, match=f"study {cases.STUDY}: its images disagree about PatientID"):
+        bench.compose(job)
+
+
+def test_an_image_without_a_readable_header_is_not_composed(bench):
+    with pytest.raises(IdentityMismatch, match=r"the header of image 1\.2\.0 cannot be read"):
+        bench.compose(stored(bench, b"no DICOM file"))
+
+
+def test_what_was_written_is_read_again_before_it_is_handed_over(bench, monkeypatch):
+    def spoilt(request):
+        made = compose(request)
+        made[-1].dataset.PatientID = "PID-9"
+        return made
+
+    monkeypatch.setattr("dicom_node.services.workbench.compose", spoilt)
+    with pytest.raises(IdentityMismatch, match=r"PatientID of the written 005-sr-11\.dcm"):
+        bench.compose(stored(bench, cases.header(1)))
