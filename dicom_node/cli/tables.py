@@ -48,7 +48,8 @@ def when(seconds: float | None) -> str:
 def answer(row: dict[str, Any]) -> str:
     """Return a version's outcome in words, or what it waits for."""
     if row.get("outcome") is None:
-        return str(row.get("result") or row.get("state") or "")
+        words = str(row.get("result") or row.get("state") or "")
+        return f"{words}: {row['reason_text']}" if words == "failed" and row.get("reason_text") else words
     words = str(row["outcome"])
     if row.get("probability") is not None:
         words += f" ({row['probability']:.0%})"

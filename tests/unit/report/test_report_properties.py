@@ -32,7 +32,7 @@ from dicom_node.report.structured_report import structured_reports
 from tests.conformance import report_cases as cases
 
 FEW = settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -250,7 +250,7 @@ def nested(values):
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(parent=FEW, max_examples=20)
+@settings(parent=FEW, max_examples=15)
 @given(
     st.dictionaries(st.sampled_from(TEXTS), BYTES, max_size=8),
     st.sets(st.sampled_from(TEXTS), max_size=8),
