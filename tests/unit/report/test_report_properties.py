@@ -24,6 +24,7 @@ from dicom_node.part10.writer import encode
 from dicom_node.report import codes
 from dicom_node.report.agreement import require_same_identity
 from dicom_node.report.identity import printable
+from dicom_node.report.narrative import WORDS as WORDS_OF
 from dicom_node.report.narrative import shown_regions
 from dicom_node.report.package import SourceView, compose
 from dicom_node.report.provenance import UNNAMED
@@ -167,6 +168,9 @@ def check(sr, request, heatmaps):
     (measurements,) = items(sr, codes.IMAGING_MEASUREMENTS)
     groups = items(measurements, codes.MEASUREMENT_GROUP)
     check_finding(groups[0], request.finding)
+    (comment,) = texts(groups[0], codes.COMMENT)
+    assert comment.startswith(f"{WORDS_OF[request.finding.outcome]}: ")
+    assert comment.startswith("POSITIVE: fracture suspected") == (request.finding.outcome is cases.P)
     told = texts(groups[0], codes.ALGORITHM_PARAMETERS)
     assert printable(f"calibration={request.finding.model.parameters[0][1]}") in told
     assert texts(groups[0], codes.ALGORITHM_NAME) == [printable(request.finding.model.name) or UNNAMED]
