@@ -49,7 +49,8 @@ def write(folder: Path, name: str, *outcomes: Outcome) -> ViewedStudy:
     views = tuple(_view(path, outcome) for path, outcome in zip(radiographs, outcomes, strict=True))
     study_uid = str(views[0].header.StudyInstanceUID)
     found = aggregate(tuple(view.finding for view in views), cases.GATE.disagreement_margin, cases.MODEL)
-    objects = compose(ReportRequest(study_uid, 1, cases.MADE, found, views, cases.GATE))
+    made = compose(ReportRequest(study_uid, 1, cases.MADE, found, views, cases.GATE))
+    objects = tuple({item.slot: item for item in reversed(made)}.values())[::-1]  # the best of each slot
     return ViewedStudy(study_uid, (*radiographs, *(_written(folder, made) for made in objects)), objects)
 
 

@@ -9,7 +9,7 @@ from pydicom.uid import UID
 from dicom_node import __version__
 from dicom_node.cli.conformance import network, objects, terms
 from dicom_node.cli.conformance.markdown import anchor
-from dicom_node.cli.conformance.samples import of_kind, samples
+from dicom_node.cli.conformance.samples import kinds, of_kind, samples
 from dicom_node.part10.writer import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.report.request import SR_LADDER
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import BaseModel
+    from pydicom.dataset import Dataset
 
     from dicom_node.cli.conformance.samples import Sample
     from dicom_node.settings import Settings
@@ -61,8 +62,8 @@ Storage of every class of the standard, retired ones too, and of private classes
 syntax is refused (result 3). Data sets are stored as they come, so any transfer syntax is accepted for storage."""
 
 _LADDER: Final = """\
-The report is written in the richest class that its destination takes, in this order: {classes}. The tables are of the
-first; Basic Text SR holds the same as text and codes, without coordinates."""
+The report is written in the richest class that its destination takes, in this order: {classes}. Basic Text
+SR holds what the others do as text and codes, without coordinates."""
 
 _CHARSETS: Final = """\
 Every Specific Character Set of PS3.3 C.12.1.1.2 is read, with and without code extensions. A result is written in the
@@ -87,7 +88,7 @@ _CODES: Final = (
 
 def statement(settings: Settings) -> str:
     """Return the conformance statement of the program with these settings, in Markdown."""
-    made = samples(SR_LADDER[0], settings.results.series_number)
+    made = samples(settings.results.series_number)
     parts = list(_parts(settings, made))
     contents = "\n".join(f"- [{title}](#{anchor(title)})" for title, _ in parts)
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts)
@@ -148,9 +149,18 @@ def _security() -> str:
 
 
 def _objects(made: tuple[Sample, ...]) -> Iterator[tuple[str, str]]:
-    for kind in dict.fromkeys(item.kind for sample in made for item in sample.objects):
+    for kind in kinds(made):
         pairs = of_kind(made, kind)
         preface = f"{_ladder()}\n\n{_PRESENCE}" if kind == "sr" else _PRESENCE
         yield f"Annex: {_OBJECTS.get(kind, kind)}", f"{preface}\n\n{objects.attributes(pairs)}"
-        if kind == "sr":
-            yield "Annex: content tree of the report", objects.content_tree([report for _, report in pairs])
+    yield from _trees([report for _, report in of_kind(made, "sr")])
+
+
+def _trees(reports: list[Dataset]) -> Iterator[tuple[str, str]]:
+    """Return the content tree of each class; a class whose tree is another's is named with it."""
+    trees: dict[str, list[str]] = {}
+    for uid in dict.fromkeys(str(report.SOPClassUID) for report in reports):
+        tree = objects.content_tree([report for report in reports if uid == report.SOPClassUID])
+        trees.setdefault(tree, []).append(UID(uid).name.removesuffix(" Storage"))
+    for tree, names in trees.items():
+        yield f"Annex: content tree of {', '.join(names)}", tree

@@ -108,8 +108,8 @@ def _value(found: _Seen) -> tuple[str, str]:
         return "", "source image"
     if not values or found.vr in {"DA", "TM", "DT"}:
         return "when it was made" if values else "", "node"
-    if found.vr == "UI" and not all(value.startswith("1.2.840.10008") for value in values):
-        return "a UID", "node"
+    if found.vr == "UI":
+        return " or ".join(values) if all(value.startswith("1.2.840.10008.") for value in values) else "a UID", "node"
     varies = found.vr in {"IS", "US"} and len(values) > 1
     if varies or len(values) > _MANY or max(map(len, values)) > _LONGEST:
         return "varies", "node"

@@ -16,6 +16,7 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.model_identity import ModelIdentity
 from dicom_node.core.radiograph import EvidenceMap, InputGeometry
 from dicom_node.report.package import Predecessor, ReportOptions, ReportRequest, ResultObject, SourceView, compose
+from dicom_node.report.request import SR_LADDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,9 +39,9 @@ class Sample:
     objects: tuple[ResultObject, ...]
 
 
-def samples(sr_sop_class_uid: str, series_number: int) -> tuple[Sample, ...]:
+def samples(series_number: int) -> tuple[Sample, ...]:
     """Return results for every outcome, from full and from bare source images, first and later versions."""
-    options = ReportOptions(sr_sop_class_uid=sr_sop_class_uid, series_number_base=series_number)
+    options = ReportOptions(series_number_base=series_number)
     full, bare = full_source(), bare_source()
     return (
         _sample(options, (full, Outcome.POSITIVE), (full, Outcome.INCONCLUSIVE)),
@@ -55,7 +56,7 @@ def _sample(options: ReportOptions, *images: tuple[Dataset, Outcome], version: i
     views = tuple(_view(source, outcome, number) for number, (source, outcome) in enumerate(images))
     study_uid = str(images[0][0].StudyInstanceUID)
     found = aggregate(tuple(view.finding for view in views), _GATE.disagreement_margin, _MODEL)
-    before = Predecessor(derived_uid("sample", "sr"), options.sr_sop_class_uid, derived_uid("sample", "s"), study_uid)
+    before = Predecessor(derived_uid("sample", "sr"), SR_LADDER[0], derived_uid("sample", "s"), study_uid)
     predecessor = before if version > 1 else None
     request = ReportRequest(study_uid, version, _MADE, found, views, _GATE, predecessor, options)
     return Sample(images[0][0], compose(request))
@@ -145,6 +146,15 @@ def _item(**attributes: str) -> Dataset:
     return item
 
 
+def kinds(made: Iterable[Sample]) -> list[str]:
+    """Return the kinds of objects in the order of sending, those of the SR ladder (`sr-33`, …) as one."""
+    return list(dict.fromkeys(_kind(item) for sample in made for item in sample.objects))
+
+
 def of_kind(made: Iterable[Sample], kind: str) -> list[tuple[Dataset, Dataset]]:
     """Return every object of a kind with the source header of its result."""
-    return [(sample.source, item.dataset) for sample in made for item in sample.objects if item.kind == kind]
+    return [(sample.source, item.dataset) for sample in made for item in sample.objects if _kind(item) == kind]
+
+
+def _kind(item: ResultObject) -> str:
+    return item.kind.partition("-")[0]
