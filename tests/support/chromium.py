@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _SCREEN = (1280, 1024)
 _SWITCHES = (
     "--no-sandbox",  # CI runs as root, and only our own pages are opened
+    "--disable-dev-shm-usage",  # a container's /dev/shm is small
     "--disable-quic",
     "--use-gl=angle",  # WebGL in software
     "--use-angle=swiftshader",

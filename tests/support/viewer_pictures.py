@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEGLSLossless
 
 _BLUR = (0, 0), 5.0  # pixels: viewers scale in ways of their own, and letters are thin
 _CLEAR = (0.14, 0.88)  # rows between the viewers' own lines of text, as shares of the height
@@ -26,7 +29,7 @@ def likeness(screenshot: bytes, page: Dataset) -> float:
 
 def _fitted(page: Dataset, height: int, width: int) -> tuple[NDArray[np.float32], int]:
     """Return the page in BGR, as large as fits and in the middle, and how far from the left it begins."""
-    picture = page.pixel_array[..., ::-1].astype(np.float32)
+    picture = _pixels(page)[..., ::-1].astype(np.float32)
     rows, columns = picture.shape[:2]
     scale = min(height / rows, width / columns)
     fitted = cv2.resize(picture, (round(columns * scale), round(rows * scale)), interpolation=cv2.INTER_AREA)
@@ -34,3 +37,10 @@ def _fitted(page: Dataset, height: int, width: int) -> tuple[NDArray[np.float32]
     y, x = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
     canvas[y : y + fitted.shape[0], x : x + fitted.shape[1]] = fitted
     return canvas, x
+
+
+def _pixels(page: Dataset) -> NDArray[np.uint8]:
+    if page.file_meta.TransferSyntaxUID == JPEGLSLossless:  # pydicom asks for a package more
+        (frame,) = generate_frames(page.PixelData, number_of_frames=1)
+        return imagecodecs.jpegls_decode(frame)
+    return page.pixel_array

@@ -43,11 +43,11 @@ class Ohif:
         page.set_default_timeout(_WAIT_S * 1000)
         page.add_locator_handler(page.get_by_text("Skip all"), lambda button: button.first.click())  # the guided tour
 
-    def open(self, url: str, series: int) -> None:
-        """Open a study and wait until so many series are listed and the first is drawn."""
+    def open(self, url: str, wanted: set[str]) -> None:
+        """Open a study and wait until these series are listed and the first image is drawn."""
         self.page.goto(url)
-        until(lambda: len(self.series()) == series, _WAIT_S, f"{series} series are listed")
-        self.page.locator("canvas").first.wait_for()
+        until(lambda: wanted <= set(self.series()), _WAIT_S, f"listed are {', '.join(sorted(wanted))}")
+        self.viewport.wait_for()
 
     def series(self) -> dict[str, str]:
         """Return the listed series: description to modality."""

@@ -33,10 +33,6 @@ class ViewedStudy:
     files: tuple[Path, ...]
     objects: tuple[ResultObject, ...]
 
-    def series_descriptions(self) -> set[str]:
-        """Return how the result's series are called."""
-        return {str(made.dataset.SeriesDescription) for made in self.objects}
-
     def captures(self) -> list[Dataset]:
         """Return the pages of the Secondary Capture series, the summary first."""
         return [made.dataset for made in self.objects if made.kind == "sc"]
