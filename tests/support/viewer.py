@@ -140,7 +140,9 @@ class Viewer:
     def __init__(self, pacs_port: int) -> None:
         mimetypes.add_type("application/wasm", ".wasm")
         mimetypes.add_type("text/javascript", ".js")
-        handler = type("Handler", (_Handler,), {"files": _FOLDER / "package" / "dist", "pacs_port": pacs_port})
+        handler = type(
+            "Handler", (_Handler,), {"files": (_FOLDER / "package" / "dist").resolve(), "pacs_port": pacs_port}
+        )
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
 
