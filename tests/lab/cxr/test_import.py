@@ -135,7 +135,8 @@ def test_from_a_dicom_file_to_a_structured_report(bundle: Bundle, tmp_path: Path
     made_at = datetime(2026, 1, 2, tzinfo=timezone.utc)
     request = ReportRequest(study.study_instance_uid, 1, made_at, finding, tuple(views), bundle.gate)
     objects = compose(request)
-    report = pydicom.dcmread(pydicom.filebase.DicomBytesIO(encode(objects[-1].dataset)))
+    best = next(made for made in objects if made.slot == "sr")
+    report = pydicom.dcmread(pydicom.filebase.DicomBytesIO(encode(best.dataset)))
     read = read_report(report)
     assert read.outcome == finding.outcome.value
     assert read.probability == pytest.approx(finding.probability, abs=1e-3)
