@@ -122,7 +122,7 @@ def _region_group(
     request: ReportRequest, view: SourceView, numbered: tuple[int, int, Region], heatmaps: Mapping[str, str]
 ) -> ContentItem | None:
     number, index, region = numbered
-    points = _closed(region, view)
+    points = closed_polyline(region, view)
     if points is None:
         return None
     uid = sop_instance_of(view)
@@ -197,7 +197,7 @@ def _explanation(view: SourceView, heatmap_uid: str) -> ContentItem:
     return item
 
 
-def _closed(region: Region, view: SourceView) -> NDArray[np.float64] | None:
+def closed_polyline(region: Region, view: SourceView) -> NDArray[np.float64] | None:
     """Return a region clipped to the image as a closed polyline, None where nothing is left of it."""
     rows, columns = image_size(view)
     points: list[tuple[float, float]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.report.presentation_state import presentation_states
 from dicom_node.report.request import (
     Predecessor,
     ReportOptions,
@@ -16,15 +17,18 @@ __all__ = ["Predecessor", "ReportOptions", "ReportRequest", "ResultObject", "Sou
 
 
 def compose(request: ReportRequest) -> tuple[ResultObject, ...]:
-    """Return a request's objects in the order to send them: summary, heatmaps, then the report that points at them.
+    """Return a request's objects in the order to send them: summary, heatmaps, presentation states, then the report.
 
-    Presentation states, once there are any, go before the report too. The same request gives the same bytes.
+    Objects of one slot are alternatives. The same request gives the same bytes.
     """
     summary = summary_capture(request)
     heatmaps = heatmap_captures(request)
-    captures = (summary, *heatmaps.values())
-    report = structured_report(request, captures, {uid: made.sop_instance_uid for uid, made in heatmaps.items()})
+    pages = (summary, *heatmaps.values())
+    report = structured_report(
+        request, [page[0] for page in pages], {uid: page[0].sop_instance_uid for uid, page in heatmaps.items()}
+    )
     return (
-        *captures,
+        *(alternative for page in pages for alternative in page),
+        *presentation_states(request),
         ResultObject("sr", "sr", report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report),
     )

@@ -26,8 +26,9 @@ SR_LADDER = (COMPREHENSIVE_3D_SR, COMPREHENSIVE_SR, ENHANCED_SR, BASIC_TEXT_SR)
 """The SR classes from best to most widely taken; a destination gets the first that it accepts."""
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+GRAYSCALE_PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 NO_MODEL = "no-model"
 
 
@@ -60,22 +61,19 @@ class ReportOptions:
     """What a site may choose.
 
     series_number_base: the Secondary Capture series gets it, the SR the next (presentation states: + 2).
-    negative_heatmaps: draw a heatmap for negative views too. sc_transfer_syntax_uid: explicit little endian or RLE.
+    negative_heatmaps: draw a heatmap for negative views too. compressed: offer each page losslessly compressed first.
+    presentation_states: write one for each view with a region.
     """
 
     sr_sop_class_uid: str = COMPREHENSIVE_3D_SR
     series_number_base: int = 9000
-    sc_transfer_syntax_uid: str = EXPLICIT_LITTLE
     negative_heatmaps: bool = False
+    compressed: bool = True
+    presentation_states: bool = True
 
     def __post_init__(self) -> None:
         if self.sr_sop_class_uid not in SR_LADDER:
             message = f"{self.sr_sop_class_uid} is not an SR class this node writes; use one of {', '.join(SR_LADDER)}"
-            raise ValueError(message)
-        if self.sc_transfer_syntax_uid not in {EXPLICIT_LITTLE, RLE_LOSSLESS}:
-            message = (
-                f"{self.sc_transfer_syntax_uid}: secondary captures are written as {EXPLICIT_LITTLE} or {RLE_LOSSLESS}"
-            )
             raise ValueError(message)
 
 
@@ -120,7 +118,7 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class ResultObject:
-    """One finished object; kind is "sc" or "sr" (a presentation state will be "pr").
+    """One finished object; kind is "sc", "pr" or "sr".
 
     slot: objects that share one are alternatives of each other, best first; a destination gets the first it accepts.
     """

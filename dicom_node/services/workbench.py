@@ -56,6 +56,8 @@ class Workbench:
         self._options = ReportOptions(
             sr_sop_class_uid=_SR_CLASSES[settings.results.sr_class],
             series_number_base=settings.results.series_number,
+            presentation_states=settings.results.presentation_states,
+            compressed=settings.results.compress,
         )
 
     def close(self) -> None:

@@ -176,7 +176,7 @@ def outcomes():
         "not-analysed-failed": request(*views(X, X)),
         "no-model": request(no_model(), model=None, gate=None),
         "version-2": request(*views(P, N, N), version=2),
-        "rle": request(*views(P), sc_transfer_syntax_uid="1.2.840.10008.1.2.5"),
+        "uncompressed": request(*views(P), compressed=False),
         "comprehensive": request(*views(P), sr_sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33"),
         "enhanced": request(*views(P), sr_sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22"),
         "basic-text": request(*views(P, I), sr_sop_class_uid="1.2.840.10008.5.1.4.1.1.88.11"),
