@@ -46,6 +46,8 @@ def small_scale(column: Column, finding: ViewFinding, marks: list[tuple[float, s
     column.gap(15 * unit)
     size = round(14 * unit)
     together = ", ".join(text for _, text in marks)
+    if not marks:
+        return
     for line in [together] if width_of(together, size) <= column.width else [text for _, text in marks]:
         column.line(line, size, MUTED)
 

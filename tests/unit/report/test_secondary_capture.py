@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import ImageFont
 
 from dicom_node.core.decision import Policy
 from dicom_node.core.findings import Reason, ReasonCode
 from dicom_node.part10.writer import encode
 from dicom_node.report import page as page_module
-from dicom_node.report.drawing import shortened, width_of, wrapped
+from dicom_node.report.drawing import font, shortened, width_of, wrapped
 from dicom_node.report.narrative import WORDS
 from dicom_node.report.package import ReportOptions, compose
 from dicom_node.report.page import summary_page
@@ -239,6 +244,40 @@ def test_the_thresholds_drawn_are_those_of_the_likeliest_views_region():
     low, high = cases.view(cases.P), cases.view(cases.N)
     low = replace(low, finding=replace(low.finding, negative_below=0.03))
     assert applied(cases.request(low, high)) == 0.03
+
+
+_DIGEST = """
+import hashlib, sys
+from dicom_node.part10.writer import encode
+from dicom_node.report.package import compose
+from tests.conformance import report_cases as cases
+made = b"".join(encode(item.dataset) for item in compose(cases.outcomes()["four-views"]))
+sys.stdout.write(hashlib.sha256(made).hexdigest())
+"""
+
+
+def test_two_processes_make_the_same_bytes():
+    root = Path(__file__).resolve().parents[3]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", _DIGEST],
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop()) == 64
+
+
+def test_the_font_comes_with_pillow_and_is_laid_out_without_the_systems_libraries():
+    used = font(20)
+    assert isinstance(used, ImageFont.FreeTypeFont)
+    assert used.getname() == ("Aileron", "Regular")
+    assert used.layout_engine == ImageFont.Layout.BASIC
 
 
 def test_text_is_cut_with_dots():
