@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 #: Below this share of the maximum nothing is painted: the anatomy stays as it is.
 FAINTEST = 0.10
 #: At the maximum more than half of the grey still shows through, so that a fracture line under the heat stays visible.
-_OPACITY = 0.45
+_OPACITY = 0.4
 #: Inferno's first third is nearly black and would darken bone, its end turns olive over dark tissue; what lies between
 #: still rises evenly in lightness.
 _FIRST_COLOUR, _LAST_COLOUR = 96, 228
 _SUBPIXEL_BITS = 4
 #: Grey from which on an area glares, the share of a picture that may, and what is left of the light of one with more.
-_WHITE, _MUCH_WHITE, _DIMMED = 230, 0.12, 0.7
+_WHITE, _MUCH_WHITE, _DIMMED = 230, 0.12, 0.75
 
 
 def share_of_maximum(shown: EvidenceMap, rows: int, columns: int) -> NDArray[np.float32]:

@@ -53,8 +53,8 @@ def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArr
 
     The page grows where the legend needs it: words are never cut off by its edge.
     """
-    grey = _grey(view)
-    rows, columns = grey.shape
+    bright = _picture(view)
+    rows, columns = bright.shape
     beside = rows >= _SQUARE * columns
     extra = round(0.42 * max(rows, columns))
     unit = max(columns + extra, rows) / _READ_AT if beside else max(columns, rows + extra) / _READ_AT
@@ -70,8 +70,8 @@ def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArr
     _explanation(parts[1], view, unit)
     _provenance(parts[1], request, unit)
     lowest = max(rows if beside else extra, *(part.y + margin // 2 for part in parts))
-    _detail(parts[2], view, grey, (lowest - margin, unit))
-    return _joined(_overlaid(grey, view), legend.pixels(lowest), beside=beside)
+    _detail(parts[2], view, bright, (lowest - margin, unit))
+    return _joined(_overlaid(bright, view), legend.pixels(lowest), beside=beside)
 
 
 def _joined(picture: NDArray[np.uint8], legend: NDArray[np.uint8], *, beside: bool) -> NDArray[np.uint8]:
@@ -84,17 +84,18 @@ def _joined(picture: NDArray[np.uint8], legend: NDArray[np.uint8], *, beside: bo
 
 def overlaid(view: SourceView) -> NDArray[np.uint8]:
     """Return the radiograph with heat and outlines, in its own orientation and proportions."""
-    return _overlaid(_grey(view), view)
+    return _overlaid(_picture(view), view)
 
 
-def _grey(view: SourceView) -> NDArray[np.uint8]:
+def _picture(view: SourceView) -> NDArray[np.uint8]:
     if view.display is None:
         message = f"{view.finding.sop_instance_uid}: there is no picture to draw a heatmap on"
         raise ValueError(message)
-    return without_glare(_enlarged(view.display))
+    return _enlarged(view.display)
 
 
-def _overlaid(grey: NDArray[np.uint8], view: SourceView) -> NDArray[np.uint8]:
+def _overlaid(bright: NDArray[np.uint8], view: SourceView) -> NDArray[np.uint8]:
+    grey = without_glare(bright)
     rows, columns = grey.shape
     if view.shown_map is None:
         picture = cast("NDArray[np.uint8]", cv2.merge([grey, grey, grey]))
@@ -181,7 +182,7 @@ def _detail(column: Column, view: SourceView, grey: NDArray[np.uint8], room: tup
     size = min(column.width, lowest - column.y - 2 * caption)
     if not regions or size < _SMALLEST_DETAIL * unit:
         return
-    part = _surroundings(grey, regions[0], image_size(view))
+    part = without_glare(_surroundings(grey, regions[0], image_size(view)))
     way = cv2.INTER_CUBIC if part.shape[0] < size else cv2.INTER_AREA
     enlarged = cv2.resize(part, (size, size), interpolation=way)
     name = "region 1" if len(regions) > 1 else "the region"

@@ -171,7 +171,7 @@ def _keep_greys(dataset: Dataset, source: Dataset) -> None:
     try:
         lowest = _keep_modality(dataset, source)
         voi = _voi(source, signed=lowest < 0)
-    except NotAnalysable:  # a table that cannot be read: the image was shown without it, too
+    except (NotAnalysable, KeyError, TypeError, ValueError):  # a broken table must not stop a result
         return
     if voi is not None:
         dataset.SoftcopyVOILUTSequence = [voi]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _SOURCE_PURPOSE = Code("121322", "DCM", "Source image for image processing operation")
 #: SOI, a SPIFF directory and its end, which CharLS puts in front of the frame: 46 bytes that no reader needs.
 _SPIFF_BYTES = 46
+#: JPEG-LS writes no more than 32 bits for a sample of 8 (ISO 14495-1, LIMIT): noise grows, and must not stop a result.
+_MOST_BYTES_A_SAMPLE, _MARKERS = 4, 4096
 _SOI, _SOF_55 = b"\xff\xd8", b"\xff\xf7"
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
 
@@ -154,7 +156,8 @@ def _compressed(described: Dataset, page: NDArray[np.uint8]) -> Dataset:
     Samples lie interleaved pixel by pixel: several viewers show the other order with false colours.
     """
     dataset = deepcopy(described)
-    stream = bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(page)))
+    room = _MOST_BYTES_A_SAMPLE * page.size + _MARKERS
+    stream = bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(page), out=room))
     if stream[_SPIFF_BYTES:].startswith(_SOF_55):
         stream = _SOI + stream[_SPIFF_BYTES:]
     dataset.PixelData = encapsulate([stream])

@@ -153,9 +153,13 @@ def test_tables_are_written_anew_in_little_endian(big):
     assert np.frombuffer(table.LUTData, "<u2").tolist() == entries
 
 
-def test_a_table_that_cannot_be_read_stops_nothing():
+@pytest.mark.parametrize("descriptor", [[900, 0, 12], [3, 0, 40], None])
+def test_a_table_that_cannot_be_read_stops_nothing(descriptor):
     source = cases.header(ModalityLUTSequence=[_lut(0, [1, 2, 3])])
-    source.ModalityLUTSequence[0].LUTDescriptor = [900, 0, 12]
+    if descriptor is None:
+        del source.ModalityLUTSequence[0].LUTDescriptor
+    else:
+        source.ModalityLUTSequence[0].LUTDescriptor = descriptor
     assert "ModalityLUTSequence" not in only(cases.request(cases.view(cases.P, source)))
 
 

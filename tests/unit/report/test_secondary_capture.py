@@ -16,6 +16,7 @@ from dicom_node.core.decision import Policy
 from dicom_node.core.findings import Reason, ReasonCode
 from dicom_node.part10.writer import encode
 from dicom_node.report import page as page_module
+from dicom_node.report import secondary_capture
 from dicom_node.report.drawing import font, shortened, width_of, wrapped
 from dicom_node.report.narrative import WORDS
 from dicom_node.report.package import ReportOptions, compose
@@ -129,6 +130,14 @@ def test_a_codestream_has_no_header_but_its_own():
     assert stream.startswith(b"\xff\xd8\xff\xf7")
     scan = stream.index(b"\xff\xda")
     assert stream[scan + 12] == 2, "samples interleaved pixel by pixel"
+
+
+def test_a_page_that_cannot_be_compressed_is_still_written():
+    noise = np.random.default_rng(3).integers(0, 256, (301, 203, 3)).astype(np.uint8)
+    described = pages(ALL["positive"])[0]
+    described.Rows, described.Columns = noise.shape[:2]
+    packed = secondary_capture._compressed(described, noise)
+    assert (pydicom.dcmread(io.BytesIO(encode(packed))).pixel_array == noise).all()
 
 
 def test_compression_can_be_turned_off():
