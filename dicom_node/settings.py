@@ -98,6 +98,10 @@ class ResultSettings(_Section):
 
     series_number: int = Field(default=9900, ge=1, le=999_999)
     """SeriesNumber of the heatmap series; the report's is one higher. High, so that they sort after the images."""
+    presentation_states: bool = True
+    """Write a Grayscale Softcopy Presentation State for each image with a region; its series number is two higher."""
+    compress: bool = True
+    """Offer pages in JPEG-LS lossless first; false for archives that accept it and cannot show it."""
 
 
 class DestinationSettings(_Section):

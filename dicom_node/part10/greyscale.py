@@ -55,7 +55,7 @@ def grey_table(
     share = _voi(dataset, actual, little_endian=little_endian)
     if share is None:
         share = _full_range(actual, present & ~_padding(dataset, values))
-    if _is_inverse(dataset):
+    if is_inverse(dataset):
         share = 1.0 - share
     return np.asarray(np.rint(np.clip(share, 0.0, 1.0) * _WHITE), dtype=np.uint16)
 
@@ -63,7 +63,7 @@ def grey_table(
 def _modality(dataset: Dataset, values: NDArray[np.float64], *, little_endian: bool) -> NDArray[np.float64]:
     item = _first_item(dataset, "ModalityLUTSequence")
     if item is not None:
-        table, first, _bits = _lookup_table(item, signed=bool(values.min() < 0), little_endian=little_endian)
+        table, first, _bits = lookup_table(item, signed=bool(values.min() < 0), little_endian=little_endian)
         return _look_up(values, table, first)
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
     if slope is None or intercept is None:
@@ -77,7 +77,7 @@ def _voi(dataset: Dataset, actual: NDArray[np.float64], *, little_endian: bool) 
     """Return the share of white after the first VOI LUT or window, or None where there is neither."""
     item = _first_item(dataset, "VOILUTSequence")
     if item is not None:
-        table, first, bits = _lookup_table(item, signed=bool(actual.min() < 0), little_endian=little_endian)
+        table, first, bits = lookup_table(item, signed=bool(actual.min() < 0), little_endian=little_endian)
         # Some writers name fewer bits than their entries use; the larger range keeps them from wrapping.
         top = max(float((1 << bits) - 1), float(table.max()))
         return _look_up(np.rint(actual), table, first) / top
@@ -120,13 +120,14 @@ def _padding(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]
     return np.asarray((values >= low) & (values <= high), dtype=np.bool_)
 
 
-def _is_inverse(dataset: Dataset) -> bool:
+def is_inverse(dataset: Dataset) -> bool:
+    """Tell whether low values are bright."""
     # MONOCHROME1 and the shape INVERSE say the same thing and stand together in a DX image: inverted once, not twice.
     monochrome1 = _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     return monochrome1 or _text(dataset, "PresentationLUTShape") == "INVERSE"
 
 
-def _lookup_table(item: Dataset, *, signed: bool, little_endian: bool) -> tuple[NDArray[np.float64], int, int]:
+def lookup_table(item: Dataset, *, signed: bool, little_endian: bool) -> tuple[NDArray[np.float64], int, int]:
     """Return a LUT's entries, the first value mapped and the bits of an entry (PS3.3 C.11.1.1)."""
     count, first, bits = (int(number) for number in item["LUTDescriptor"].value)
     count = count or _LUT_ENTRIES_MAX

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dicom_node.core.findings import Outcome
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
@@ -51,6 +51,10 @@ class Sheet:
     def paste(self, picture: NDArray[np.uint8], x: int, y: int) -> None:
         """Put an RGB picture with its upper left corner here."""
         self.image.paste(Image.fromarray(picture), (x, y))
+
+    def pixels(self, rows: int) -> NDArray[np.uint8]:
+        """Return the page's uppermost rows as RGB."""
+        return np.asarray(self.image.crop((0, 0, self.image.width, rows)))
 
     def box(self, corners: tuple[float, float, float, float], colour: Colour) -> None:
         """Fill (left, top, right, bottom)."""

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 #: Below this share of the maximum nothing is painted: the anatomy stays as it is.
 FAINTEST = 0.10
 #: At the maximum more than half of the grey still shows through, so that a fracture line under the heat stays visible.
-_OPACITY = 0.45
+_OPACITY = 0.4
 #: Inferno's first third is nearly black and would darken bone, its end turns olive over dark tissue; what lies between
 #: still rises evenly in lightness.
 _FIRST_COLOUR, _LAST_COLOUR = 96, 228
 _SUBPIXEL_BITS = 4
+#: Grey from which on an area glares, the share of a picture that may, and what is left of the light of one with more.
+_WHITE, _MUCH_WHITE, _DIMMED = 230, 0.12, 0.75
 
 
 def share_of_maximum(shown: EvidenceMap, rows: int, columns: int) -> NDArray[np.float32]:
@@ -44,12 +46,30 @@ def share_of_maximum(shown: EvidenceMap, rows: int, columns: int) -> NDArray[np.
 
 
 def blend(grey: NDArray[np.uint8], share: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return grey with the heat over it, as RGB of the same size."""
-    level = np.clip(share * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    """Return grey with the heat over it, as RGB of the same size; only where there is any heat are colours reckoned."""
+    picture = cast("NDArray[np.uint8]", cv2.merge([grey, grey, grey]))
+    hot = share > FAINTEST
+    rows, columns = np.flatnonzero(hot.any(axis=1)), np.flatnonzero(hot.any(axis=0))
+    if rows.size == 0:
+        return picture
+    part = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    heat = share[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    level = np.clip(heat * 255.0 + 0.5, 0, 255).astype(np.uint8)
     painted, kept = _tables()
     level3 = cv2.merge([level, level, level])
-    dimmed = cv2.multiply(cv2.merge([grey, grey, grey]), cv2.LUT(level3, kept), scale=1 / 255.0)
-    return cast("NDArray[np.uint8]", cv2.add(dimmed, cv2.LUT(level3, painted)))
+    dimmed = cv2.multiply(part, cv2.LUT(level3, kept), scale=1 / 255.0)
+    part[:] = cv2.add(dimmed, cv2.LUT(level3, painted))
+    return picture
+
+
+def glares(grey: NDArray[np.uint8]) -> bool:
+    """Tell whether much of a picture is white, as direct exposure and white borders are: it would dazzle its reader."""
+    return bool(np.count_nonzero(grey >= _WHITE) > _MUCH_WHITE * grey.size)
+
+
+def without_glare(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture, evenly dimmed where it would glare on a dark page."""
+    return cast("NDArray[np.uint8]", cv2.convertScaleAbs(grey, alpha=_DIMMED)) if glares(grey) else grey
 
 
 def outline(rgb: NDArray[np.uint8], regions: tuple[Region, ...], scale: tuple[float, float], width: int) -> None:

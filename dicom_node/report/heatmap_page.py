@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from dicom_node.report.drawing import ACCENTS, MUTED, Column, Sheet, width_of, write
-from dicom_node.report.heatmap import blend, colour_bar, outline, share_of_maximum
+from dicom_node.core.findings import Outcome
+from dicom_node.report.drawing import ACCENTS, BACKGROUND, MUTED, Column, Sheet, width_of, write
+from dicom_node.report.heatmap import blend, colour_bar, glares, outline, share_of_maximum, without_glare
 from dicom_node.report.identity import dated
 from dicom_node.report.measurement_groups import shown_regions
 from dicom_node.report.narrative import DISCLAIMER, WORDS, percent, regions_in_words
+from dicom_node.report.probability_scale import small_scale, thresholds
 from dicom_node.report.provenance import algorithm_name
 from dicom_node.report.request import NO_MODEL
-from dicom_node.report.sources import image_size, label_of
+from dicom_node.report.sources import image_size, label_of, sop_instance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_node.core.findings import Region
     from dicom_node.core.radiograph import EvidenceMap
     from dicom_node.report.drawing import Colour
     from dicom_node.report.request import ReportRequest, SourceView
@@ -26,47 +29,73 @@ if TYPE_CHECKING:
 #: A smaller radiograph is enlarged on its page, so that the outline and the legend keep their proportion to it.
 _SHORTEST_LONG_SIDE = 1000
 _READ_AT = 1024
+#: A picture lower than this share of its width gets its legend below it.
+_SQUARE = 0.9
+_SMALLEST_DETAIL = 130
 _KINDS = {
     "evidence": "The colours show where the score comes from.",
     "localiser": "The colours show where a second head, trained on drawn boxes, expects a fracture.",
 }
 
 
+def heatmap_numbers(request: ReportRequest) -> dict[str, int]:
+    """Return the number in the series of each view's heatmap, by SOP Instance UID; the summary page is number 1."""
+    wanted = {Outcome.POSITIVE, Outcome.INCONCLUSIVE}
+    if request.options.negative_heatmaps:
+        wanted.add(Outcome.NEGATIVE)
+    shown = [view for view in request.views if view.display is not None and view.shown_map is not None]
+    drawn = [sop_instance_of(view) for view in shown if view.finding.outcome in wanted]
+    return {uid: number for number, uid in enumerate(drawn, start=2)}
+
+
 def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArray[np.uint8]:
-    """Return the page of one view as RGB, its legend to the right of a tall picture and below a wide one."""
-    picture = overlaid(view)
-    rows, columns = picture.shape[:2]
-    beside = rows >= 0.8 * columns
+    """Return the page of one view as RGB, its legend to the right of a tall picture and below a wide one.
+
+    The page grows where the legend needs it: words are never cut off by its edge.
+    """
+    bright = _picture(view)
+    rows, columns = bright.shape
+    beside = rows >= _SQUARE * columns
     extra = round(0.42 * max(rows, columns))
-    size = (columns + extra, rows) if beside else (columns, rows + extra)
-    sheet = Sheet(*size)
-    sheet.paste(picture, 0, 0)
-    unit = max(size) / _READ_AT
+    unit = max(columns + extra, rows) / _READ_AT if beside else max(columns, rows + extra) / _READ_AT
     margin = round(20 * unit)
     if beside:
-        column = Column(sheet, columns + margin, margin, extra - 2 * margin)
-        _result(column, request, (view, number), unit)
-        column.gap(16 * unit)
-        _explanation(column, view, unit)
-        column.y = max(column.y, rows - round(210 * unit))
-        _provenance(column, request, unit)
+        legend = Sheet(extra, 2 * rows)
+        parts = [Column(legend, margin, margin, extra - 2 * margin)] * 3
     else:
-        half = columns // 2 - round(1.5 * margin)
-        left = Column(sheet, margin, rows + margin, half)
-        _result(left, request, (view, number), unit)
-        right = Column(sheet, columns // 2 + margin // 2, rows + margin, half)
-        _explanation(right, view, unit)
-        right.y = max(right.y, rows + extra - round(210 * unit))
-        _provenance(right, request, unit)
-    return np.asarray(sheet.image)
+        legend = Sheet(columns, 3 * extra)
+        third = (columns - 4 * margin) // 3
+        parts = [Column(legend, margin + place * (third + margin), margin, third) for place in range(3)]
+    _result(parts[0], request, (view, number), unit)
+    _explanation(parts[1], view, unit)
+    _provenance(parts[1], request, unit)
+    lowest = max(rows if beside else extra, *(part.y + margin // 2 for part in parts))
+    _detail(parts[2], view, bright, (lowest - margin, unit))
+    return _joined(_overlaid(bright, view), legend.pixels(lowest), beside=beside)
+
+
+def _joined(picture: NDArray[np.uint8], legend: NDArray[np.uint8], *, beside: bool) -> NDArray[np.uint8]:
+    """Return picture and legend as one page, with what lies below a lower picture in the page's own colour."""
+    if not beside:
+        return np.concatenate((picture, legend), axis=0)
+    below = np.full((legend.shape[0] - picture.shape[0], picture.shape[1], 3), BACKGROUND, dtype=np.uint8)
+    return np.concatenate((np.concatenate((picture, below), axis=0), legend), axis=1)
 
 
 def overlaid(view: SourceView) -> NDArray[np.uint8]:
     """Return the radiograph with heat and outlines, in its own orientation and proportions."""
+    return _overlaid(_picture(view), view)
+
+
+def _picture(view: SourceView) -> NDArray[np.uint8]:
     if view.display is None:
         message = f"{view.finding.sop_instance_uid}: there is no picture to draw a heatmap on"
         raise ValueError(message)
-    grey = _enlarged(view.display)
+    return _enlarged(view.display)
+
+
+def _overlaid(bright: NDArray[np.uint8], view: SourceView) -> NDArray[np.uint8]:
+    grey = without_glare(bright)
     rows, columns = grey.shape
     if view.shown_map is None:
         picture = cast("NDArray[np.uint8]", cv2.merge([grey, grey, grey]))
@@ -107,16 +136,21 @@ def _result(column: Column, request: ReportRequest, numbered: tuple[SourceView, 
     column.gap(4 * unit)
     if finding.probability is not None:
         column.line(f"Probability {percent(finding.probability)}", round(24 * unit))
+        small_scale(column, finding, thresholds(request.gate, finding.negative_below), unit)
+        column.gap(6 * unit)
     column.line(regions_in_words(finding).capitalize(), body)
     if finding.reason is not None:
-        column.paragraph(f"Reason: {finding.reason.text}", body, lines=4)
+        column.paragraph(f"Reason: {finding.reason.text}", body, lines=5)
     study = WORDS[request.finding.outcome]
     column.line(f"Study result: {study}", body)
-    column.line("See the summary page for the full result.", small, MUTED)
+    column.paragraph("The whole result: image 1 of this series.", small, MUTED, lines=2)
+    column.gap(16 * unit)
 
 
 def _explanation(column: Column, view: SourceView, unit: float) -> None:
     small = round(15 * unit)
+    if view.display is not None and glares(view.display):
+        column.paragraph("Picture dimmed: much of it is white.", small, MUTED, lines=2)
     height = round(16 * unit)
     if view.shown_map is not None and not _has_heat(view.shown_map):
         column.paragraph("Nothing is coloured: no place in this image stands out.", small, MUTED, lines=2)
@@ -136,6 +170,37 @@ def _explanation(column: Column, view: SourceView, unit: float) -> None:
         column.paragraph("White line: region outlined by the algorithm.", small, MUTED, lines=2)
 
 
+def _detail(column: Column, view: SourceView, grey: NDArray[np.uint8], room: tuple[int, float]) -> None:
+    """Show the first region once more, enlarged and without colours, where the legend leaves room for it.
+
+    room: the lowest row of the page to use, and its unit.
+    """
+    regions = shown_regions(view.finding)
+    lowest, unit = room
+    column.gap(14 * unit)
+    caption = round(15 * unit)
+    size = min(column.width, lowest - column.y - 2 * caption)
+    if not regions or size < _SMALLEST_DETAIL * unit:
+        return
+    part = without_glare(_surroundings(grey, regions[0], image_size(view)))
+    way = cv2.INTER_CUBIC if part.shape[0] < size else cv2.INTER_AREA
+    enlarged = cv2.resize(part, (size, size), interpolation=way)
+    name = "region 1" if len(regions) > 1 else "the region"
+    column.line(f"Around {name}, without colours", caption, MUTED)
+    column.sheet.paste(cast("NDArray[np.uint8]", cv2.merge([enlarged] * 3)), column.x, column.y)
+
+
+def _surroundings(grey: NDArray[np.uint8], region: Region, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a square of the picture with a region in its middle, moved inwards at an edge; size: of the original."""
+    points = np.array(region.points, dtype=np.float64) * (grey.shape[1] / size[1], grey.shape[0] / size[0])
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = max(2.2 * float((high - low).max()), 0.2 * max(grey.shape))
+    side = max(1, min(round(side), *grey.shape))
+    left, top = ((low + high) / 2 - side / 2).round().astype(int)
+    left, top = (max(0, min(int(start), room - side)) for start, room in ((left, grey.shape[1]), (top, grey.shape[0])))
+    return grey[top : top + side, left : left + side]
+
+
 def _has_heat(shown: EvidenceMap) -> bool:
     return bool(share_of_maximum(shown, *shown.values.shape).any())
 
@@ -143,6 +208,7 @@ def _has_heat(shown: EvidenceMap) -> bool:
 def _provenance(column: Column, request: ReportRequest, unit: float) -> None:
     small = round(15 * unit)
     model = request.finding.model
+    column.gap(10 * unit)
     column.rule()
     column.gap(10 * unit)
     column.paragraph(algorithm_name(model), small, lines=2)
@@ -151,7 +217,7 @@ def _provenance(column: Column, request: ReportRequest, unit: float) -> None:
     made = dated(request.made_at, request.views[0].header)
     column.line(f"Made {made:%Y-%m-%d %H:%M:%S} {made.tzname() or ''}", small, MUTED)
     if request.version > 1:
-        column.line(superseding(request).capitalize(), small, MUTED)
+        column.paragraph(superseding(request).capitalize(), small, MUTED, lines=2)
     column.gap(6 * unit)
     column.paragraph(DISCLAIMER, small, lines=3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.report.presentation_state import presentation_states
 from dicom_node.report.request import (
     Predecessor,
     ReportOptions,
@@ -16,13 +17,19 @@ __all__ = ["Predecessor", "ReportOptions", "ReportRequest", "ResultObject", "Sou
 
 
 def compose(request: ReportRequest) -> tuple[ResultObject, ...]:
-    """Return a request's objects in the order to send them: summary, heatmaps, then the report that points at them.
+    """Return a request's objects in the order to send them: summary, heatmaps, presentation states, then the report.
 
-    The report comes once for each rung of the SR ladder. Presentation states, once there are any, go before it. The
-    same request gives the same bytes.
+    The report comes once for each rung of the SR ladder; objects of one slot are alternatives. The same request gives
+    the same bytes.
     """
     summary = summary_capture(request)
     heatmaps = heatmap_captures(request)
-    captures = (summary, *heatmaps.values())
-    reports = structured_reports(request, captures, {uid: made.sop_instance_uid for uid, made in heatmaps.items()})
-    return (*captures, *reports)
+    pages = (summary, *heatmaps.values())
+    reports = structured_reports(
+        request, [page[0] for page in pages], {uid: page[0].sop_instance_uid for uid, page in heatmaps.items()}
+    )
+    return (
+        *(alternative for page in pages for alternative in page),
+        *presentation_states(request),
+        *reports,
+    )

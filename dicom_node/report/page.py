@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from dicom_node import __version__
-from dicom_node.core.decision import Policy
 from dicom_node.core.findings import Outcome
-from dicom_node.report.drawing import (
-    ACCENTS,
-    MUTED,
-    PANEL,
-    TEXT,
-    Column,
-    Sheet,
-    anchored,
-    width_of,
-    write,
-)
-from dicom_node.report.heatmap import outline
-from dicom_node.report.heatmap_page import superseding
+from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, write
+from dicom_node.report.heatmap import outline, without_glare
+from dicom_node.report.heatmap_page import heatmap_numbers, superseding
 from dicom_node.report.identity import dated
 from dicom_node.report.measurement_groups import shown_regions
 from dicom_node.report.narrative import DISCLAIMER, WORDS, main_sentence, percent, regions_in_words
+from dicom_node.report.probability_scale import applied, large_scale, small_scale, thin_scale, thresholds
 from dicom_node.report.provenance import algorithm_name
-from dicom_node.report.sources import image_size, label_of
+from dicom_node.report.sources import image_size, label_of, sop_instance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dicom_node.core.decision import Gate
     from dicom_node.report.request import ReportRequest, SourceView
 
 WIDTH = 1024
 _MARGIN = 40
 _INSIDE = WIDTH - 2 * _MARGIN
-_ONE_COLUMN = 4
+_ONE_COLUMN = 3
 _MOST_ROWS = 8
-_ROW = 124
-_THUMBNAIL = (132, 104)
+_GAP = 12
+#: A row is as high as the page lets it be, so that the picture of a single view is large enough to be recognised.
+_LOWEST_ROW, _LOWEST_CROWDED, _HIGHEST_ROW = 124, 140, 364
+#: From this width on, a row has room for its bar beside its words.
+_WIDE = 560
+#: From this width on, words may be larger.
+_READABLE = 400
 _FOOTER = 236
 _SMALL = 16
-_LABEL_GAP = 16
 _LIMITS = (
     "Looks for fractures only; other findings are not assessed. A negative result does not exclude a fracture. "
     "Read the original images."
@@ -54,21 +48,38 @@ _NOT_READ = "The algorithm has not read this study. Read the original images."
 _URGENCY = (Outcome.POSITIVE, Outcome.INCONCLUSIVE, Outcome.NOT_ANALYSED, Outcome.NEGATIVE)
 
 
+@dataclass(frozen=True)
+class _Row:
+    """One view on the page; image: the number of its evidence map in the series, None where it has none."""
+
+    view: SourceView
+    number: int
+    image: int | None
+    marks: list[tuple[float, str]]
+
+
 def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
     """Return the page as RGB, 1024 pixels wide and at least as high."""
-    shown = _chosen(request.views)
+    shown, left_out = _chosen(request)
     columns = 1 if len(shown) <= _ONE_COLUMN else 2
-    rows = -(-len(shown) // columns)
-    header = 372 if request.finding.probability is not None else 300
-    height = max(WIDTH, header + 40 + rows * _ROW + _FOOTER)
-    sheet = Sheet(WIDTH, height)
+    lines = -(-len(shown) // columns)
+    header = 380 if request.finding.probability is not None else 308
+    above = header + (78 if left_out else 30)
+    highest = _HIGHEST_ROW if any(row.view.display is not None for row in shown) else _LOWEST_ROW
+    lowest = _LOWEST_ROW if columns == 1 else _LOWEST_CROWDED
+    height = max(lowest, min(highest, (WIDTH - above - _FOOTER) // lines))
+    sheet = Sheet(WIDTH, max(WIDTH, above + lines * height + _FOOTER))
     column = _headline(sheet, request)
     if request.finding.probability is not None:
         column.gap(12)
         name = "Highest probability" if len(request.views) > 1 else "Probability"
-        _scale(column, name, request.finding.probability, _thresholds(request.gate, _applied(request)))
+        large_scale(column, name, request.finding.probability, thresholds(request.gate, applied(request)))
     column.gap(16)
-    _views(column, request, shown, columns)
+    _title(column, request, left_out)
+    width = (_INSIDE - 16 * (columns - 1)) // columns
+    for index, row in enumerate(shown):
+        x, y = column.x + (index % columns) * (width + 16), column.y + (index // columns) * height
+        _draw_row(Column(sheet, x, y, width), row, height - _GAP)
     _footer(sheet, request)
     return np.asarray(sheet.image)
 
@@ -91,109 +102,90 @@ def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     return column
 
 
-def _scale(column: Column, name: str, probability: float, marks: list[tuple[float, str]]) -> None:
-    """Draw the probability on a bar from 0 to 100 %, with the thresholds that the decision used."""
-    sheet, left, right = column.sheet, column.x, column.x + column.width
-    label = f"{name} {percent(probability)}"
-    at = left + probability * column.width
-    write(sheet, (anchored(label, 20, at, (left, right), "middle"), column.y), label, 20)
-    top = column.y + 40
-    sheet.box((left, top, right, top + 22), PANEL)
-    sheet.box((left, top, at, top + 22), (120, 122, 126))
-    sheet.draw.polygon([(at - 8, top - 10), (at + 8, top - 10), (at, top + 1)], fill=TEXT)
-    for (value, text), start in zip(marks, _label_starts(marks, left, right), strict=True):
-        x = left + value * column.width
-        sheet.box((x - 1, top - 4, x + 1, top + 30), TEXT)
-        write(sheet, (start, top + 32), text, _SMALL, MUTED)
-    column.y = top + 56
+def _chosen(request: ReportRequest) -> tuple[list[_Row], list[_Row]]:
+    """Return the views to show with their numbers, in the study's order, and the less urgent that do not fit."""
+    images = heatmap_numbers(request)
+    rows = [
+        _Row(view, number, images.get(sop_instance_of(view)), thresholds(request.gate, view.finding.negative_below))
+        for number, view in enumerate(request.views, start=1)
+    ]
+    urgent = sorted(rows, key=lambda row: _URGENCY.index(row.view.finding.outcome))
+    shown = {row.number for row in urgent[:_MOST_ROWS]}
+    return [row for row in rows if row.number in shown], [row for row in rows if row.number not in shown]
 
 
-def _label_starts(marks: list[tuple[float, str]], left: int, right: int) -> list[float]:
-    """Return where each threshold's label begins: the lower one ends at its mark, the upper one begins at its own."""
-    if not marks:
-        return []
-    at = [left + value * (right - left) for value, _ in marks]
-    widths = [width_of(text, _SMALL) for _, text in marks]
-    low = max(left, at[0] - widths[0])
-    if len(marks) == 1:
-        return [low]
-    high = min(max(at[1], low + widths[0] + _LABEL_GAP), right - widths[1])
-    return [min(low, high - _LABEL_GAP - widths[0]), high]
-
-
-def _applied(request: ReportRequest) -> float | None:
-    """Return the lower threshold that the likeliest view was held against; None where its body region has none."""
-    scored = [view.finding for view in request.views if view.finding.probability is not None]
-    likeliest = max(scored, key=lambda finding: finding.probability or 0.0, default=None)
-    return likeliest.negative_below if likeliest else None
-
-
-def _thresholds(gate: Gate | None, low: float | None) -> list[tuple[float, str]]:
-    """Return the marks; the localisation policy has no upper threshold, so none is drawn for it."""
-    if gate is None or low is None:
-        return []
-    marks = [(low, f"negative below {percent(low)}")]
-    if gate.policy is Policy.CERTIFIED:
-        high = max(low, gate.p_high)
-        marks.append((high, f"positive from {percent(high)}"))
-    return marks
-
-
-def _chosen(views: tuple[SourceView, ...]) -> list[tuple[int, SourceView]]:
-    """Return the views to show with their numbers, in the study's order; the least urgent are left out."""
-    numbered = list(enumerate(views, start=1))
-    urgent = sorted(numbered, key=lambda pair: _URGENCY.index(pair[1].finding.outcome))
-    return sorted(urgent[:_MOST_ROWS], key=lambda pair: pair[0])
-
-
-def _views(column: Column, request: ReportRequest, shown: list[tuple[int, SourceView]], columns: int) -> None:
-    left_out = len(request.views) - len(shown)
-    title = f"Images of this study: {len(request.views)}"
+def _title(column: Column, request: ReportRequest, left_out: list[_Row]) -> None:
+    count = len(heatmap_numbers(request))
+    maps = f"; evidence maps: {f'images 2 to {count + 1}' if count > 1 else 'image 2'} of this series" if count else ""
+    column.line(f"Images of this study: {len(request.views)}{maps}", 18, MUTED)
     if left_out:
-        title += f" ({left_out} less urgent not shown here; the report lists all)"
-    column.line(title, 18, MUTED)
+        others = ", ".join(f"{row.number} {_answer(row.view)}" for row in left_out)
+        column.paragraph(f"Not pictured: view {others}", _SMALL, lines=2)
     column.gap(4)
-    width = (_INSIDE - 16 * (columns - 1)) // columns
-    for index, (number, view) in enumerate(shown):
-        x = column.x + (index % columns) * (width + 16)
-        y = column.y + (index // columns) * _ROW
-        _row(Column(column.sheet, x, y, width), view, number)
 
 
-def _row(column: Column, view: SourceView, number: int) -> None:
-    sheet, finding = column.sheet, view.finding
-    x, y = column.x, column.y
-    sheet.box((x, y, x + column.width, y + _ROW - 12), PANEL)
-    sheet.box((x, y, x + 5, y + _ROW - 12), ACCENTS[finding.outcome])
-    if view.display is None:
-        write(sheet, (x + 30, y + 46), "no picture", _SMALL, MUTED)
-    else:
-        small = _thumbnail(view)
-        offset = (_THUMBNAIL[0] - small.shape[1]) // 2, (_THUMBNAIL[1] - small.shape[0]) // 2
-        sheet.paste(small, x + 12 + offset[0], y + 4 + offset[1])
-    text = Column(sheet, x + _THUMBNAIL[0] + 32, y + 8, column.width - _THUMBNAIL[0] - 44)
-    label = label_of(view)
-    text.line(f"View {number}{': ' + label if label else ''}", 18, MUTED)
+def _answer(view: SourceView) -> str:
+    finding = view.finding
     word = WORDS[finding.outcome]
-    if finding.probability is not None:
-        word = f"{word}   {percent(finding.probability)}"
-    text.line(word, 24, ACCENTS[finding.outcome])
-    parts = [] if finding.probability is None else [regions_in_words(finding).capitalize() + "."]
+    return word if finding.probability is None else f"{word}  {percent(finding.probability)}"
+
+
+def _draw_row(column: Column, row: _Row, height: int) -> None:
+    sheet, view, x, y = column.sheet, row.view, column.x, column.y
+    sheet.box((x, y, x + column.width, y + height), PANEL)
+    sheet.box((x, y, x + 5, y + height), ACCENTS[view.finding.outcome])
+    wide = column.width >= _WIDE
+    box = (min(round(1.2 * height), column.width // (2 if wide else 3)), height - 8)
+    if view.display is None:
+        write(sheet, (x + 30, y + height // 2 - 10), "no picture", _SMALL, MUTED)
+    else:
+        small = _thumbnail(view, box)
+        sheet.paste(small, x + 12 + (box[0] - small.shape[1]) // 2, y + 4 + (box[1] - small.shape[0]) // 2)
+    left = x + box[0] + 28
+    _words(Column(sheet, left, y + 8, x + column.width - 12 - left), row, y + height - 4)
+
+
+def _words(text: Column, row: _Row, bottom: int) -> None:
+    """Write what is said of one view, its bar where there is room: to the right, below the answer, or at the foot."""
+    finding = row.view.finding
+    whole, low = text.width, bottom - text.y < _LOWEST_CROWDED
+    beside, crowded = whole >= _WIDE, low and whole < _WIDE
+    bar = Column(text.sheet, text.x + whole - 290, text.y + 4, 280)
+    text.width -= 310 if beside else 0
+    label = label_of(row.view)
+    name = f"View {row.number}{': ' + label if label else ''}{f', map: image {row.image}' if row.image else ''}"
+    text.line(name, 16 if whole < _READABLE else 18, MUTED)
+    text.line(_answer(row.view), 22 if crowded else 24, ACCENTS[finding.outcome])
+    if crowded and finding.probability is not None:
+        bottom -= 14
+        thin_scale(Column(text.sheet, text.x, bottom + 2, whole), finding.probability, row.marks, 1.0)
+    elif not crowded:
+        small_scale(bar if beside else text, finding, row.marks, 1.0)
+    text.width = whole
+    size = 15 if whole < _READABLE else 17
+    text.paragraph(_remarks(row), size, lines=max(1, int((bottom - text.y) / (1.3 * size))))
+
+
+def _remarks(row: _Row) -> str:
+    """Return the reason, then the regions: dots end what is cut."""
+    finding = row.view.finding
+    parts = []
     if finding.reason is not None:
-        reason = finding.reason.text
-        parts.append(reason[:1].upper() + reason[1:])
-    text.paragraph(" ".join(parts), 17, lines=2)
+        parts.append(finding.reason.text[:1].upper() + finding.reason.text[1:])
+    if shown_regions(finding):
+        parts.append(regions_in_words(finding).capitalize())
+    return " ".join(part if part.endswith(".") else f"{part}." for part in parts)
 
 
-def _thumbnail(view: SourceView) -> NDArray[np.uint8]:
+def _thumbnail(view: SourceView, box: tuple[int, int]) -> NDArray[np.uint8]:
     """Return a small picture with its outlines: enough to know which image is meant, not to read it."""
     grey = view.display
     if grey is None:
         return np.zeros((1, 1, 3), dtype=np.uint8)
-    scale = min(_THUMBNAIL[0] / grey.shape[1], _THUMBNAIL[1] / grey.shape[0])
+    scale = min(box[0] / grey.shape[1], box[1] / grey.shape[0])
     size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
     way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
-    small = cv2.resize(grey, size, interpolation=way)
+    small = without_glare(cv2.resize(grey, size, interpolation=way))
     picture: NDArray[np.uint8] = cv2.merge([small, small, small])
     rows, columns = image_size(view)
     outline(picture, shown_regions(view.finding), (size[1] / rows, size[0] / columns), 1)

@@ -27,8 +27,9 @@ SR_LADDER = (COMPREHENSIVE_3D_SR, COMPREHENSIVE_SR, ENHANCED_SR, BASIC_TEXT_SR)
 """The SR classes from best to most widely taken: the alternatives of the slot "sr"."""
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+GRAYSCALE_PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 NO_MODEL = "no-model"
 
 
@@ -61,19 +62,14 @@ class ReportOptions:
     """What a site may choose.
 
     series_number_base: the Secondary Capture series gets it, the SR the next (presentation states: + 2).
-    negative_heatmaps: draw a heatmap for negative views too. sc_transfer_syntax_uid: explicit little endian or RLE.
+    negative_heatmaps: draw a heatmap for negative views too. compressed: offer each page losslessly compressed first.
+    presentation_states: write one for each view with a region.
     """
 
     series_number_base: int = 9000
-    sc_transfer_syntax_uid: str = EXPLICIT_LITTLE
     negative_heatmaps: bool = False
-
-    def __post_init__(self) -> None:
-        if self.sc_transfer_syntax_uid not in {EXPLICIT_LITTLE, RLE_LOSSLESS}:
-            message = (
-                f"{self.sc_transfer_syntax_uid}: secondary captures are written as {EXPLICIT_LITTLE} or {RLE_LOSSLESS}"
-            )
-            raise ValueError(message)
+    compressed: bool = True
+    presentation_states: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class ResultObject:
-    """One finished object; kind is "sc", or "sr" and "sr-33", "sr-22", "sr-11" for the rungs of the report.
+    """One finished object; kind is "sc", "pr", or "sr" and "sr-33", "sr-22", "sr-11" for the rungs of the report.
 
     slot: objects that share one are alternatives of each other, best first; a destination gets the first it accepts.
     """

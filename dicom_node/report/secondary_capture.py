@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
+import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from dicom_node.core.findings import Outcome
 from dicom_node.report.header import Place, begin
-from dicom_node.report.heatmap_page import heatmap_page
+from dicom_node.report.heatmap_page import heatmap_numbers, heatmap_page
 from dicom_node.report.identity import code_item, code_string, put, settle_character_set, text_of
 from dicom_node.report.narrative import WORDS
 from dicom_node.report.page import summary_page
 from dicom_node.report.provenance import MANUFACTURER, MODEL_NAME
-from dicom_node.report.request import EXPLICIT_LITTLE, SECONDARY_CAPTURE, ResultObject
-from dicom_node.report.sources import agreed, sop_class_of, sop_instance_of
+from dicom_node.report.request import JPEG_LS_LOSSLESS, SECONDARY_CAPTURE, ResultObject
+from dicom_node.report.sources import UNPAIRED, body_part_of, side_of, sop_class_of, sop_instance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,39 +27,38 @@ if TYPE_CHECKING:
     from dicom_node.report.request import ReportRequest, SourceView
 
 _SOURCE_PURPOSE = Code("121322", "DCM", "Source image for image processing operation")
-#: Body parts without a side (PS3.16 Annex L): Laterality must be absent for them.
-_SPINE = {"CSPINE", "CTSPINE", "TSPINE", "TLSPINE", "LSPINE", "LSSPINE", "SSPINE", "SPINE", "SACRUM", "COCCYX"}
-_UNPAIRED = _SPINE | {"ABDOMEN", "CHEST", "HEAD", "JAW", "NECK", "PELVIS", "SKULL", "STERNUM"}
+#: SOI, a SPIFF directory and its end, which CharLS puts in front of the frame: 46 bytes that no reader needs.
+_SPIFF_BYTES = 46
+#: JPEG-LS writes no more than 32 bits for a sample of 8 (ISO 14495-1, LIMIT): noise grows, and must not stop a result.
+_MOST_BYTES_A_SAMPLE, _MARKERS = 4, 4096
+_SOI, _SOF_55 = b"\xff\xd8", b"\xff\xf7"
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
 
 
-def summary_capture(request: ReportRequest) -> ResultObject:
-    """Return the summary page as the first image of the series."""
+def summary_capture(request: ReportRequest) -> tuple[ResultObject, ...]:
+    """Return the summary page as the first image of the series: its alternatives, best first."""
     page = summary_page(request)
     return _capture(request, page, (1, "summary", "Summary page of the AI result"), request.views)
 
 
-def heatmap_captures(request: ReportRequest) -> dict[str, ResultObject]:
-    """Return a heatmap for each view that has evidence to show, by the view's SOP Instance UID."""
-    captures: dict[str, ResultObject] = {}
+def heatmap_captures(request: ReportRequest) -> dict[str, tuple[ResultObject, ...]]:
+    """Return a heatmap for each view that has evidence to show, its alternatives by the view's SOP Instance UID."""
+    captures: dict[str, tuple[ResultObject, ...]] = {}
+    images = heatmap_numbers(request)
     for number, view in enumerate(request.views, start=1):
-        if not _has_heatmap(view, negative_too=request.options.negative_heatmaps):
+        image = images.get(sop_instance_of(view))
+        if image is None:
             continue
         page = heatmap_page(request, view, number)
         words = f"Evidence map over the image: {WORDS[view.finding.outcome]}"
-        captures[sop_instance_of(view)] = _capture(request, page, (len(captures) + 2, "heatmap", words), (view,))
+        captures[sop_instance_of(view)] = _capture(request, page, (image, "heatmap", words), (view,))
     return captures
-
-
-def _has_heatmap(view: SourceView, *, negative_too: bool) -> bool:
-    wanted = {Outcome.POSITIVE, Outcome.INCONCLUSIVE} | ({Outcome.NEGATIVE} if negative_too else set())
-    return view.finding.outcome in wanted and view.display is not None and view.shown_map is not None
 
 
 def _capture(
     request: ReportRequest, page: NDArray[np.uint8], what: tuple[int, str, str], views: tuple[SourceView, ...]
-) -> ResultObject:
-    """Return a page as a data set; what: instance number, kind, derivation in words."""
+) -> tuple[ResultObject, ...]:
+    """Return a page as data sets, compressed and not; what: instance number, kind, derivation in words."""
     number, kind, words = what
     source = sop_instance_of(views[0]) if kind == "heatmap" else ""
     place = Place(
@@ -80,11 +81,13 @@ def _capture(
     dataset.DateOfSecondaryCapture = dataset.ContentDate
     dataset.TimeOfSecondaryCapture = dataset.ContentTime
     _describe_anatomy(dataset, request, views if kind == "heatmap" else ())
-    _put_pixels(dataset, page, request.options.sc_transfer_syntax_uid)
+    _describe_pixels(dataset, page)
     settle_character_set(dataset, request.views[0].header)
-    return ResultObject(
-        "sc", f"sc-{number}", SECONDARY_CAPTURE, place.sop_instance_uid, place.series_instance_uid, dataset
-    )
+    alternatives = [_compressed(dataset, page)] if request.options.compressed else []
+    _put_pixels(dataset, page)
+    alternatives.append(dataset)
+    uids = (SECONDARY_CAPTURE, place.sop_instance_uid, place.series_instance_uid)
+    return tuple(ResultObject("sc", f"sc-{number}", *uids, alternative) for alternative in alternatives)
 
 
 def _source(view: SourceView) -> Dataset:
@@ -101,15 +104,13 @@ def _describe_anatomy(dataset: Dataset, request: ReportRequest, pictured: tuple[
     Laterality is type 2C in General Series (PS3.3 C.7.3.1): empty says "unknown", and absent is an error. A page of
     text has no orientation, so only a heatmap takes its source's.
     """
-    headers = [view.header for view in request.views]
-    side = agreed(code_string(header, "ImageLaterality") or code_string(header, "Laterality") for header in headers)
-    part = agreed(code_string(header, "BodyPartExamined") for header in headers)
+    side, part = side_of(request.views), body_part_of(request.views)
     if part:
         dataset.BodyPartExamined = part
     own = code_string(pictured[0].header, "ImageLaterality") if pictured else ""
     if side not in {"L", "R"} and own in {"L", "R", "U", "B"}:
         dataset.ImageLaterality = own  # excludes Laterality, which could not say it
-    elif part not in _UNPAIRED:
+    elif part not in UNPAIRED:
         dataset.Laterality = side if side in {"L", "R"} else ""
     dataset.PatientOrientation = _orientation(pictured[0]) if pictured else []
     if pictured:
@@ -132,7 +133,7 @@ def _copy_loss(dataset: Dataset, source: Dataset) -> None:
         put(dataset, "LossyImageCompressionRatio", ratios if len(ratios) > 1 else ratios[0])
 
 
-def _put_pixels(dataset: Dataset, page: NDArray[np.uint8], transfer_syntax_uid: str) -> None:
+def _describe_pixels(dataset: Dataset, page: NDArray[np.uint8]) -> None:
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0
@@ -140,9 +141,27 @@ def _put_pixels(dataset: Dataset, page: NDArray[np.uint8], transfer_syntax_uid: 
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit = 7
     dataset.PixelRepresentation = 0
+
+
+def _put_pixels(dataset: Dataset, page: NDArray[np.uint8]) -> None:
     pixels = page.tobytes()
     # Pixel Data has an even length (PS3.5 8.2).
     dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
     dataset["PixelData"].VR = "OB"
-    if transfer_syntax_uid != EXPLICIT_LITTLE:
-        dataset.compress(transfer_syntax_uid, generate_instance_uid=False)
+
+
+def _compressed(described: Dataset, page: NDArray[np.uint8]) -> Dataset:
+    """Return the page in JPEG-LS, lossless: the same instance, since not one pixel differs (PS3.5 A.4.3).
+
+    Samples lie interleaved pixel by pixel: several viewers show the other order with false colours.
+    """
+    dataset = deepcopy(described)
+    room = _MOST_BYTES_A_SAMPLE * page.size + _MARKERS
+    stream = bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(page), out=room))
+    if stream[_SPIFF_BYTES:].startswith(_SOF_55):
+        stream = _SOI + stream[_SPIFF_BYTES:]
+    dataset.PixelData = encapsulate([stream])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = UID(JPEG_LS_LOSSLESS)
+    return dataset

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dicom_node.report.request import SourceView
 
 _CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
+#: Body parts without a side (PS3.16 Annex L): Laterality must be absent for them.
+_SPINE = {"CSPINE", "CTSPINE", "TSPINE", "TLSPINE", "LSPINE", "LSSPINE", "SSPINE", "SPINE", "SACRUM", "COCCYX"}
+UNPAIRED = _SPINE | {"ABDOMEN", "CHEST", "HEAD", "JAW", "NECK", "PELVIS", "SKULL", "STERNUM"}
 #: Larger than any radiograph; bounds coordinates where the header does not give the size.
 _UNBOUNDED = 65535
 
@@ -53,6 +56,17 @@ def label_of(view: SourceView) -> str:
         code_string(view.header, "ViewPosition"),
     ]
     return " ".join(word for word in words if word)
+
+
+def side_of(views: Iterable[SourceView]) -> str:
+    """Return the side that all views share, empty where they differ or name none."""
+    headers = (view.header for view in views)
+    return agreed(code_string(header, "ImageLaterality") or code_string(header, "Laterality") for header in headers)
+
+
+def body_part_of(views: Iterable[SourceView]) -> str:
+    """Return the body part that all views share, empty where they differ or name none."""
+    return agreed(code_string(view.header, "BodyPartExamined") for view in views)
 
 
 def agreed(values: Iterable[str]) -> str:

@@ -49,7 +49,11 @@ class Workbench:
         self._decoder = DecodePool(
             DecodeLimits(memory_bytes=analysis.decode_memory_mib * _MIB, wall_s=analysis.decode_wall_s)
         )
-        self._options = ReportOptions(series_number_base=settings.results.series_number)
+        self._options = ReportOptions(
+            series_number_base=settings.results.series_number,
+            presentation_states=settings.results.presentation_states,
+            compressed=settings.results.compress,
+        )
 
     def close(self) -> None:
         """End the decoder's process."""

@@ -45,6 +45,7 @@ def view(of: phantom.Phantom, index: int, probability: float) -> SourceView:
         localisation=Localisation(0.4, 0.05, 0.0, (place[0], place[1]), on_border=False, trusted=True),
         regions=(Region((*ring[:-1], ring[0])),),
         model=MODEL,
+        negative_below=GATE.p_low,
     )
     y, x = np.mgrid[0.5:CELLS, 0.5:CELLS] / CELLS
     distance = np.hypot((x * columns - place[0]) * 0.7, y * rows - place[1]) * lies.spacing / REACH

@@ -50,6 +50,11 @@ ALLOWED_BY_DSRDUMP = (
     ("VR checker does not support this Specific Character Set", "DCMTK checks lengths in single-byte sets only"),
     ("Reading unknown/unsupported SpecificCharacterSet", "DCMTK reads no code extensions (ISO 2022) in reports"),
 )
+#: The same for DCMTK's dcmpschk.
+ALLOWED_BY_DCMPSCHK = (
+    ("Affected attribute: PatientName (0010,0010)", "it knows names of one component group only, not two or three"),
+    ("Affected attribute: PatientBirthDate (0010,0030)", "the source's own, before the first year that it believes"),
+)
 #: The same for dcentvfy.
 ALLOWED_BY_DCENTVFY = (
     (
@@ -57,6 +62,12 @@ ALLOWED_BY_DCENTVFY = (
         "its tables place Accession Number differently in images and in reports; the values are the same",
     ),
 )
+
+
+def unexplained_by_dcmpschk(lines: list[str]) -> list[str]:
+    """Return the attributes that dcmpschk complains of and that are not on the list, and what it cannot read at all."""
+    complaints = [line for line in lines if line.startswith("F:") or "Affected attribute" in line]
+    return [line for line in complaints if not any(known in line for known, _ in ALLOWED_BY_DCMPSCHK)]
 
 
 def unexplained_by_dcentvfy(lines: list[str]) -> list[str]:

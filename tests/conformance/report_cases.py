@@ -178,7 +178,7 @@ def outcomes():
         "not-analysed-failed": request(*views(X, X)),
         "no-model": request(no_model(), model=None, gate=None),
         "version-2": request(*views(P, N, N), version=2),
-        "rle": request(*views(P), sc_transfer_syntax_uid="1.2.840.10008.1.2.5"),
+        "uncompressed": request(*views(P), compressed=False),
     }
 
 

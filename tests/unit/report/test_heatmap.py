@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dicom_node.core.radiograph import EvidenceMap, InputGeometry, Radiograph
 from dicom_node.report.display import LONGEST_SIDE, to_display
-from dicom_node.report.heatmap import blend, colour_bar, outline, share_of_maximum
+from dicom_node.report.drawing import Column
+from dicom_node.report.heatmap import blend, colour_bar, outline, share_of_maximum, without_glare
 from dicom_node.report.heatmap_page import heatmap_page, overlaid
 from tests.conformance import report_cases as cases
 
@@ -94,8 +97,49 @@ def test_the_legend_covers_no_pixel_of_the_image(shape):
     assert page.shape != picture.shape
 
 
+@pytest.mark.parametrize("shape", [(820, 1000), (600, 800), (300, 1500), (1500, 300), (900, 900)])
+def test_the_disclaimer_is_never_cut_off(monkeypatch, shape):
+    drawn: list[tuple[float, str]] = []
+    line = Column.line
+
+    def noted(self, text, size, *rest, **more):
+        line(self, text, size, *rest, **more)
+        drawn.append((self.y, text))
+
+    monkeypatch.setattr(Column, "line", noted)
+    view = cases.view(cases.P, cases.header(rows=shape[0], columns=shape[1]))
+    page = heatmap_page(cases.request(view, version=2), view, 1)
+    legend = page.shape[0] if page.shape[1] > overlaid(view).shape[1] else page.shape[0] - overlaid(view).shape[0]
+    assert "physician" in " ".join(text for _, text in drawn)
+    assert max(y for y, _ in drawn) <= legend
+
+
+def test_the_region_is_shown_once_more_without_colours():
+    texture = np.random.default_rng(5).integers(100, 200, (1200, 900)).astype(np.uint8)
+
+    def of_the_picture(regions):
+        view = replace(cases.view(cases.P, cases.header(rows=1200, columns=900), regions=regions), display=texture)
+        legend = heatmap_page(cases.request(view), view, 1)[:, 900:]
+        return (np.ptp(legend, axis=2) == 0) & (legend[:, :, 0] >= 100) & (legend[:, :, 0] < 200)
+
+    with_region = of_the_picture((cases.box(1200, 900),))
+    block = with_region[:, 100:150].mean(axis=1) > 0.9
+    assert block.sum() > 130
+    assert with_region.sum() > of_the_picture(()).sum() + 130**2
+
+
+def test_a_white_picture_is_dimmed_and_a_dark_one_is_not():
+    dark = cases.picture(300, 300)
+    assert without_glare(dark) is dark
+    white = np.full((300, 300), 250, dtype=np.uint8)
+    white[100:200, 100:200] = np.arange(100, dtype=np.uint8)
+    dimmed = without_glare(white)
+    assert dimmed.max() < 200
+    assert (np.diff(dimmed[150, 100:200].astype(int)) >= 0).all()
+
+
 @pytest.mark.parametrize(
-    ("shape", "expected"), [((3000, 2000), (1536, 1024)), ((200, 3072), (100, 1536)), ((500, 400), (500, 400))]
+    ("shape", "expected"), [((3000, 2000), (1280, 853)), ((200, 2560), (100, 1280)), ((500, 400), (500, 400))]
 )
 def test_the_display_picture_is_small_and_never_enlarged(shape, expected):
     made = to_display(Radiograph(_grey(*shape)))

@@ -1,31 +1,54 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import ImageFont
 
 from dicom_node.core.decision import Policy
 from dicom_node.core.findings import Reason, ReasonCode
 from dicom_node.part10.writer import encode
 from dicom_node.report import page as page_module
-from dicom_node.report.drawing import shortened, width_of, wrapped
+from dicom_node.report import secondary_capture
+from dicom_node.report.drawing import font, shortened, width_of, wrapped
 from dicom_node.report.narrative import WORDS
-from dicom_node.report.package import ReportOptions, compose
+from dicom_node.report.package import compose
 from dicom_node.report.page import summary_page
+from dicom_node.report.probability_scale import applied, label_starts, thresholds
 from tests.conformance import report_cases as cases
 
 ALL = cases.outcomes()
 
 
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+
+
+def pages(request):
+    """Return the uncompressed pages of a request's result, summary first."""
+    made = [item.dataset for item in compose(request) if item.kind == "sc"]
+    return [dataset for dataset in made if dataset.file_meta.TransferSyntaxUID != JPEG_LS]
+
+
+def pixels(dataset):
+    flat = np.frombuffer(dataset.PixelData, np.uint8)[: dataset.Rows * dataset.Columns * 3]
+    return flat.reshape(dataset.Rows, dataset.Columns, 3)
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_the_order_is_summary_heatmaps_report(name):
+def test_the_order_is_summary_heatmaps_states_report(name):
     objects = compose(ALL[name])
     kinds = [made.kind for made in objects]
-    assert kinds == ["sc"] * (len(kinds) - 4) + ["sr", "sr-33", "sr-22", "sr-11"]
-    captures = [made.dataset for made in objects if made.kind == "sc"]
+    assert kinds[-4:] == ["sr", "sr-33", "sr-22", "sr-11"]
+    assert kinds[:-4] == sorted(kinds[:-4], key=["sc", "pr"].index)
+    assert kinds[0] == "sc"
+    captures = pages(ALL[name])
     assert [capture.InstanceNumber for capture in captures] == list(range(1, len(captures) + 1))
     assert len({capture.SeriesInstanceUID for capture in captures}) == 1
     for made in objects:
@@ -51,11 +74,11 @@ def test_the_same_request_gives_the_same_bytes(name):
     ],
 )
 def test_only_views_with_something_to_show_get_a_heatmap(name, count):
-    assert sum(made.kind == "sc" for made in compose(ALL[name])) == 1 + count
+    assert len(pages(ALL[name])) == 1 + count
 
 
 def test_a_capture_says_how_it_was_made():
-    summary, heatmap = (made.dataset for made in compose(ALL["positive"])[:2])
+    summary, heatmap = pages(ALL["positive"])
     for capture in (summary, heatmap):
         assert list(capture.ImageType) == ["DERIVED", "SECONDARY"]
         assert (capture.ConversionType, capture.BurnedInAnnotation) == ("WSD", "YES")
@@ -72,33 +95,60 @@ def test_a_capture_says_how_it_was_made():
 
 
 def test_an_unpaired_body_part_has_no_side():
-    assert "Laterality" not in compose(ALL["not-analysed-scope"])[0].dataset
+    assert "Laterality" not in pages(ALL["not-analysed-scope"])[0]
 
 
 def test_views_of_two_sides_keep_their_own():
     left = cases.view(cases.P, cases.header(1, ImageLaterality="L"))
     right = cases.view(cases.P, cases.header(2, ImageLaterality="R"))
-    summary, first, second = (made.dataset for made in compose(cases.request(left, right))[:3])
+    summary, first, second = pages(cases.request(left, right))
     assert summary.Laterality in (None, "")
     assert (first.ImageLaterality, second.ImageLaterality) == ("L", "R")
     assert "Laterality" not in first
 
 
-def test_run_length_encoding_loses_nothing():
-    plain, packed = compose(ALL["positive"])[0].dataset, compose(ALL["rle"])[0].dataset
-    back = pydicom.dcmread(io.BytesIO(encode(packed)))
-    assert len(packed.PixelData) < len(plain.PixelData)
-    assert (back.pixel_array == np.frombuffer(plain.PixelData, np.uint8).reshape(plain.Rows, plain.Columns, 3)).all()
-    assert packed.SOPInstanceUID == plain.SOPInstanceUID
+@pytest.mark.parametrize("name", ["positive", "four-views", "no-model"])
+def test_each_page_is_offered_compressed_first_and_loses_nothing(name):
+    slots: dict[str, list] = {}
+    for made in compose(ALL[name]):
+        if made.kind == "sc":
+            slots.setdefault(made.slot, []).append(made)
+    for packed, plain in slots.values():
+        assert packed.sop_instance_uid == plain.sop_instance_uid == plain.dataset.SOPInstanceUID
+        assert packed.dataset.file_meta.TransferSyntaxUID == JPEG_LS
+        assert len(packed.dataset.PixelData) * 3 < len(plain.dataset.PixelData)
+        back = pydicom.dcmread(io.BytesIO(encode(packed.dataset)))
+        assert (back.pixel_array == pixels(plain.dataset)).all()
+        for dataset in (packed.dataset, plain.dataset):
+            del dataset.PixelData
+        assert packed.dataset == plain.dataset
+
+
+def test_a_codestream_has_no_header_but_its_own():
+    packed = compose(ALL["positive"])[0].dataset
+    stream = next(pydicom.encaps.generate_frames(packed.PixelData, number_of_frames=1))
+    assert stream.startswith(b"\xff\xd8\xff\xf7")
+    scan = stream.index(b"\xff\xda")
+    assert stream[scan + 12] == 2, "samples interleaved pixel by pixel"
+
+
+def test_a_page_that_cannot_be_compressed_is_still_written():
+    noise = np.random.default_rng(3).integers(0, 256, (301, 203, 3)).astype(np.uint8)
+    described = pages(ALL["positive"])[0]
+    described.Rows, described.Columns = noise.shape[:2]
+    packed = secondary_capture._compressed(described, noise)
+    assert (pydicom.dcmread(io.BytesIO(encode(packed))).pixel_array == noise).all()
+
+
+def test_compression_can_be_turned_off():
+    syntaxes = {made.dataset.file_meta.TransferSyntaxUID for made in compose(ALL["uncompressed"])}
+    assert syntaxes == {"1.2.840.10008.1.2.1"}
 
 
 def test_no_name_and_no_patient_id_reaches_a_picture(monkeypatch):
-    written: list[str] = []
-    for module in ("dicom_node.report.drawing.printable",):
-        monkeypatch.setattr(module, lambda text: written.append(text) or text)
-    compose(ALL["four-views"])
-    assert written
-    text = " ".join(written)
+    lines = written(monkeypatch, lambda: compose(ALL["four-views"]))
+    assert lines
+    text = " ".join(lines)
     for private in ("Tester", "Anna", "PID-1", "ACC1", "Refer", "19700102", "1970"):
         assert private not in text
 
@@ -110,6 +160,52 @@ def test_the_summary_page_keeps_its_margins_clear(name):
     assert page.shape[0] >= page_module.WIDTH
     for strip in (page[11:, :38], page[11:, -38:], page[-20:]):
         assert (strip == strip[-1, -1]).all()
+
+
+def written(monkeypatch, make):
+    """Return every line that a page writes, as it is written."""
+    lines: list[str] = []
+    monkeypatch.setattr("dicom_node.report.drawing.printable", lambda text: lines.append(text) or text)
+    make()
+    return lines
+
+
+#: Every sentence that a view may be given as its reason, the longest ones first.
+REASONS = (
+    "the model had too few fractures of this body region to certify a threshold for it",
+    "the evidence does not lie on a plausible place, so it may come from an artefact",
+    "the image states no body part, which the model's intended use demands",
+)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_longest_reasons_are_read_whole(monkeypatch, count, reason):
+    views = [
+        cases.view(
+            cases.I, cases.header(number, BodyPartExamined="HAND"), reason=Reason(ReasonCode.NOT_CERTIFIED, reason)
+        )
+        for number in range(1, count + 1)
+    ]
+    lines = written(monkeypatch, lambda: summary_page(cases.request(*views)))
+    assert not [line for line in lines if line.endswith("...")]
+
+
+def test_views_without_a_picture_on_a_full_page_are_named_with_their_answer(monkeypatch):
+    views = cases.views(*[cases.N] * 9, cases.P, cases.I, rows=64, columns=64)
+    lines = written(monkeypatch, lambda: summary_page(cases.request(*views)))
+    assert "Not pictured: view 7 NEGATIVE  4.1 %, 8 NEGATIVE  4.1 %, 9 NEGATIVE  4.1 %".replace("  ", " ") in lines
+
+
+def test_a_row_says_which_image_its_map_is(monkeypatch):
+    lines = written(monkeypatch, lambda: summary_page(ALL["four-views"]))
+    assert [line.partition("map: ")[2] for line in dict.fromkeys(lines) if "map: " in line] == ["image 2", "image 3"]
+    assert [page.InstanceNumber for page in pages(ALL["four-views"])] == [1, 2, 3]
+
+
+def test_a_later_version_says_what_it_supersedes(monkeypatch):
+    lines = written(monkeypatch, lambda: compose(ALL["version-2"]))
+    assert sum("supersedes version 1" in line for line in lines) >= 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 8, 9, 30])
@@ -128,9 +224,7 @@ def test_long_words_stay_in_their_boxes():
     page = summary_page(request)
     for strip in (page[11:, :38], page[11:, -38:], page[-20:]):
         assert (strip == strip[-1, -1]).all()
-    heatmap = compose(request)[1].dataset
-    picture = np.frombuffer(heatmap.PixelData, np.uint8)[: heatmap.Rows * heatmap.Columns * 3]
-    legend = picture.reshape(heatmap.Rows, heatmap.Columns, 3)
+    legend = pixels(pages(request)[1])
     assert (legend[:, -12:] == legend[-1, -1]).all()
     assert (legend[-8:, -300:] == legend[-1, -1]).all()
 
@@ -139,8 +233,8 @@ def test_long_words_stay_in_their_boxes():
 @pytest.mark.parametrize("high", [0.0, 0.02, 0.51, 0.98, 1.0])
 def test_threshold_labels_never_overlap(low, high):
     gate = replace(cases.GATE, p_low=min(low, high), p_high=max(low, high))
-    marks = page_module._thresholds(gate, gate.p_low)
-    first, second = page_module._label_starts(marks, 40, 984)
+    marks = thresholds(gate, gate.p_low)
+    first, second = label_starts(marks, 40, 984)
     assert first >= 40
     assert first + width_of(marks[0][1], 16) < second
     assert second + width_of(marks[1][1], 16) <= 984 + 1
@@ -148,17 +242,51 @@ def test_threshold_labels_never_overlap(low, high):
 
 def test_the_localisation_policy_has_one_threshold():
     gate = replace(cases.GATE, policy=Policy.LOCALISATION)
-    assert len(page_module._thresholds(gate, 0.1)) == 1
-    assert len(page_module._label_starts(page_module._thresholds(gate, 0.1), 40, 984)) == 1
+    assert len(thresholds(gate, 0.1)) == 1
+    assert len(label_starts(thresholds(gate, 0.1), 40, 984)) == 1
 
 
 def test_the_thresholds_drawn_are_those_of_the_likeliest_views_region():
-    assert page_module._thresholds(cases.GATE, 0.04)[0] == (0.04, "negative below 4.0 %")
-    assert page_module._thresholds(cases.GATE, 0.9)[1][0] == 0.9
-    assert page_module._thresholds(cases.GATE, None) == []
+    assert thresholds(cases.GATE, 0.04)[0] == (0.04, "negative below 4.0 %")
+    assert thresholds(cases.GATE, 0.9)[1][0] == 0.9
+    assert thresholds(cases.GATE, None) == []
     low, high = cases.view(cases.P), cases.view(cases.N)
     low = replace(low, finding=replace(low.finding, negative_below=0.03))
-    assert page_module._applied(cases.request(low, high)) == 0.03
+    assert applied(cases.request(low, high)) == 0.03
+
+
+_DIGEST = """
+import hashlib, sys
+from dicom_node.part10.writer import encode
+from dicom_node.report.package import compose
+from tests.conformance import report_cases as cases
+made = b"".join(encode(item.dataset) for item in compose(cases.outcomes()["four-views"]))
+sys.stdout.write(hashlib.sha256(made).hexdigest())
+"""
+
+
+def test_two_processes_make_the_same_bytes():
+    root = Path(__file__).resolve().parents[3]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", _DIGEST],
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop()) == 64
+
+
+def test_the_font_comes_with_pillow_and_is_laid_out_without_the_systems_libraries():
+    used = font(20)
+    assert isinstance(used, ImageFont.FreeTypeFont)
+    assert used.getname() == ("Aileron", "Regular")
+    assert used.layout_engine == ImageFont.Layout.BASIC
 
 
 def test_text_is_cut_with_dots():
@@ -175,8 +303,6 @@ def test_letters_the_font_lacks_do_not_stop_a_page():
 
 
 def test_options_and_requests_refuse_what_cannot_be_written():
-    with pytest.raises(ValueError, match="secondary captures are written as"):
-        ReportOptions(sc_transfer_syntax_uid="1.2.840.10008.1.2.4.50")
     with pytest.raises(ValueError, match="at least one image"):
         replace(ALL["positive"], views=())
     with pytest.raises(ValueError, match="time zone"):
