@@ -76,7 +76,7 @@ class PlanKey:
 class PlanFacts:
     """What is kept about a plan; peak_mib is memory taken while building.
 
-    acceptance and known_logit (the plan's own answer to one fixed input, in that test) are None until it was tried.
+    acceptance and known_logit (the plan's own answer to the known image, in that test) are None until it was tried.
     """
 
     key: PlanKey

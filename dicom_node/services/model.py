@@ -49,6 +49,11 @@ class Model:
         if self.engine is not None and self.engine.release():
             log.info("engine.released", runtime=self.runtime)
 
+    def test(self) -> None:
+        """Ask the network its known answer. Raises EngineLost where it gives another or none."""
+        if self.engine is not None:
+            self.engine.test()
+
 
 def load_model(settings: AnalysisSettings, strikes_file: Path) -> Model:
     """Load and verify the bundle; whatever is wrong with it becomes the problem that every report states.

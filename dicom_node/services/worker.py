@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RECONNECT_S = 0.2
+_SELF_TEST_S = 86400.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +47,7 @@ class Worker:
         self._folders = StateFolders(settings.node.state_dir)
         self._timeout_s = settings.analysis.timeout_s
         self._release_idle_s = settings.analysis.release_idle_s
-        self._last_image = time.monotonic()
+        self._last_image = self._last_test = time.monotonic()
         self._settings = settings
         self._stopping = threading.Event()
         self._waiting = False
@@ -86,6 +87,7 @@ class Worker:
         try:
             channel.send(Hello(model.sha256, model.runtime, model.problem))
             while not self._stopping.is_set():
+                self._test_daily(model)
                 channel.send(Next())
                 job = self._await(channel)
                 if isinstance(job, Idle):
@@ -108,6 +110,21 @@ class Worker:
     def _rest(self, model: Model) -> None:
         if self._release_idle_s and time.monotonic() - self._last_image >= self._release_idle_s:
             model.release()
+
+    def _test_daily(self, model: Model) -> None:
+        """Ask the model its known answer once a day; another one ends this process, and the next start decides."""
+        if time.monotonic() - self._last_test < _SELF_TEST_S:
+            return
+        self._last_test = time.monotonic()
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True)
+        try:
+            model.test()
+        except EngineLost as error:
+            log.error("selftest.failed", reason=str(error))  # noqa: TRY400 - said in one line
+            process.end(process.EXIT_FAILED)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        log.info("selftest.passed", runtime=model.runtime)
 
     def _do(self, job: Message, bench: Workbench) -> Message:
         """Do one job; what hangs, in whatever library, ends this process, and the node counts a crash."""

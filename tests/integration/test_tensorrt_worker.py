@@ -123,6 +123,8 @@ def test_a_study_is_analysed_by_the_plan_and_the_answer_is_onnx_runtime_s(node, 
     assert "runtime fallback" not in text
     assert main(["studies", studies[0].study_uid, "--config", str(node.config)]) == 0
     assert "analysed by TensorRT 10.3.0 Orin" in capsys.readouterr().out
+    assert main(["studies", "--config", str(node.config)]) == 0
+    assert "by TensorRT 10.3.0 Orin)" in capsys.readouterr().out
 
 
 #: How often a fault's step is passed for the known answer while loading: only then does it happen.

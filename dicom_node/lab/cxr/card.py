@@ -24,6 +24,11 @@ Research software for demonstration. Not a medical device.
 """
 
 
+def is_import(tables: dict[str, Any]) -> bool:
+    """Tell whether a manifest's tables are those of an import: its figures are in the manifest itself."""
+    return "saved_model_sha256" in tables.get("training", {})
+
+
 def notice(training: dict[str, Any]) -> str:
     """Return the notice of an import."""
     half = " and rounded to FP16" if training["precision"] == "fp16" else ""

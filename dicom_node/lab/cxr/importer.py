@@ -130,6 +130,7 @@ def _fill(
     tried = _try(bundle, model, found, trial, rehearsal)
     _accept(request, tried)
     tables["metrics"] = _metrics(tried, tables) | tables["metrics"]
+    bundle_files.state_known_answer(made, tables)
     _write_words(made, tables, card.text(tables))
     load_bundle(made)
     return tried

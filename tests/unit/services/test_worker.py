@@ -59,6 +59,35 @@ def test_c44_a_lost_engine_ends_the_process_with_a_failure(make, monkeypatch):
     assert [(event["event"], event["reason"]) for event in events] == [("engine.lost", "the GPU failed on an image")]
 
 
+def test_c45_the_model_is_asked_its_known_answer_once_a_day_and_another_ends_the_process(make, monkeypatch):
+    class Asked:
+        runtime = "asked"
+        times = 0
+
+        def test(self):
+            self.times += 1
+            if self.times > 1:
+                message = "the self-test failed"
+                raise EngineLost(message)
+
+    def end(status):
+        raise Ended(status)
+
+    monkeypatch.setattr(process, "end", end)
+    model, one = Asked(), make()
+    one._test_daily(model)
+    assert model.times == 0
+    one._last_test -= 86400.0
+    with capture_logs() as events:
+        one._test_daily(model)
+        one._test_daily(model)
+        assert model.times == 1
+        one._last_test -= 86400.0
+        with pytest.raises(Ended, match=str(process.EXIT_FAILED)):
+            one._test_daily(model)
+    assert [event["event"] for event in events] == ["selftest.passed", "selftest.failed"]
+
+
 def test_a_decoder_that_cannot_be_started_is_only_a_failed_job(make):
     assert make()._do(JOB, Bench(WorkerCrashed("no decoder"))) == Failed("no decoder")
 
