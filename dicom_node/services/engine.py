@@ -119,10 +119,14 @@ def _sample(array: NDArray[np.float32]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engine that was opened; fallback says why it is not TensorRT, None where it is what the settings ask for."""
+    """The engine that was opened; fallback says why it is not TensorRT, None where it is what the settings ask for.
+
+    stale: a build on this device may give TensorRT back.
+    """
 
     engine: HeldEngine
     fallback: str | None
+    stale: bool = False
 
 
 def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> Choice:
@@ -139,7 +143,7 @@ def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) 
         if settings.runtime == "tensorrt" and not settings.fallback:
             raise
         log.warning("engine.fallback", reason=str(error))
-        return Choice(_onnx(bundle, settings), str(error))
+        return Choice(_onnx(bundle, settings), str(error), isinstance(error, plans.NeedsBuild))
 
 
 def _onnx(bundle: Bundle, settings: AnalysisSettings) -> HeldEngine:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.core.errors import DicomNodeError, EngineLost, WorkerCrashed
+from dicom_node.inference import plans
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services import process
+from dicom_node.services import process, rebuild
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
 from dicom_node.services.model import Model, load_model
+from dicom_node.services.strikes import Strikes
 from dicom_node.services.workbench import Workbench
 
 if TYPE_CHECKING:
+    from dicom_node.services.rebuild import Rebuild
     from dicom_node.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -51,6 +54,7 @@ class Worker:
         self._settings = settings
         self._stopping = threading.Event()
         self._waiting = False
+        self._rebuild: Rebuild | None = None
 
     def stop(self) -> None:
         """Stop after the job in hand; at once where there is none."""
@@ -66,6 +70,7 @@ class Worker:
         finally:
             faulthandler.cancel_dump_traceback_later()
         bench = Workbench(self._settings, model)
+        self._rebuild = self._start_rebuild(model)
         log.info("worker.ready", bundle=model.sha256, runtime=model.runtime, problem=model.problem)
         try:
             while not self._stopping.is_set():
@@ -73,6 +78,8 @@ class Worker:
                 if channel is not None:
                     self._serve(channel, bench, model)
         finally:
+            if self._rebuild is not None:
+                self._rebuild.stop()
             bench.close()
             model.release()
 
@@ -87,13 +94,15 @@ class Worker:
         try:
             channel.send(Hello(model.sha256, model.runtime, model.problem))
             while not self._stopping.is_set():
-                self._test_daily(model)
                 channel.send(Next())
                 job = self._await(channel)
                 if isinstance(job, Idle):
                     self._rest(model)
                 else:
                     channel.send(self._do(job, bench))
+                self._test_daily(model)
+                if self._rebuild is not None and self._rebuild.succeeded():
+                    self._stopping.set()  # the next worker uses the plan
         except (EOFError, OSError) as error:
             log.info("node.lost", cause=type(error).__name__)
             self._stopping.wait(_RECONNECT_S)
@@ -106,6 +115,13 @@ class Worker:
             return channel.receive()
         finally:
             self._waiting = False
+
+    def _start_rebuild(self, model: Model) -> Rebuild | None:
+        settings = self._settings.analysis
+        if not (settings.rebuild and model.stale):
+            return None
+        tried = Strikes(self._folders.rebuilds, plans.fingerprint(settings.bundle))
+        return rebuild.start(settings.bundle, self._folders.build_output, tried, model.fallback or model.problem or "")
 
     def _rest(self, model: Model) -> None:
         if self._release_idle_s and time.monotonic() - self._last_image >= self._release_idle_s:

@@ -173,6 +173,21 @@ def test_a_plan_of_another_tensorrt_is_not_used(node, studies, monkeypatch):
     assert str(node.folder.parent) not in fallback
 
 
+def test_a_plan_of_another_tensorrt_is_built_anew_beside_the_worker_which_then_uses_it(node, studies, monkeypatch):
+    monkeypatch.setenv("TENSORRT_DOUBLE", json.dumps({"version": "10.7.0"}))
+    node.settings["analysis"]["rebuild"] = True
+    node.start()
+    send_study(node, studies[0])
+    (first, *_) = findings(published(node, studies[0]))
+    assert first["model"]["runtime"].startswith("ONNX Runtime")
+    until(lambda: len(node.events("worker.joined")) > 1, 200, "a new worker has the new plan")
+    assert [event["runtime"] for event in node.events("worker.joined")][-1] == "TensorRT 10.7.0 Orin"
+    assert "TensorRT was 10.3.0, is 10.7.0" in node.events("engine.rebuild")[0]["reason"]
+    assert node.events("engine.rebuilt")[0]["said"] == "accepted"
+    send_study(node, studies[1])
+    assert {found["model"]["runtime"] for found in findings(published(node, studies[1]))} == {"TensorRT 10.7.0 Orin"}
+
+
 def test_without_fallback_and_without_a_plan_nothing_is_scored(node, studies, compact):
     plans.remove(compact, frozenset(facts.key.name for facts in plans.saved(compact)))
     node.settings["analysis"]["fallback"] = False

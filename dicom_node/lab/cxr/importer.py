@@ -329,7 +329,8 @@ def _figures(prefix: str, found: Parity) -> dict[str, float]:
         f"{prefix}_largest_probability_difference": found.probability,
         f"{prefix}_same_peak": found.same_peaks,
         f"{prefix}_agreeing_peak": found.peaks,
-        f"{prefix}_same_outcome": found.outcomes,
+        f"{prefix}_same_outcome": found.same_outcomes,
+        f"{prefix}_agreeing_outcome": found.outcomes,
     }
 
 

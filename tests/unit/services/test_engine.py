@@ -121,6 +121,7 @@ def test_c44_what_is_wrong_with_tensorrt_is_said_and_onnx_runtime_takes_over(
     assert f"(instead of TensorRT: {model.fallback})" in model.runtime
     assert (FALLBACK, model.fallback) in model.pipeline.model.parameters
     assert str(accepted) not in model.fallback
+    assert model.stale is (broken in {break_nothing_built, break_other_tensorrt, break_plan})
     assert [event["event"] for event in events] == ["engine.fallback"]
     assert device.left() == []
 
@@ -130,6 +131,7 @@ def test_without_fallback_there_is_no_result_and_the_reason_is_said(accepted, de
     model = load_model(settings(accepted, runtime="tensorrt", fallback=False), strikes_file)
     assert model.pipeline is None
     assert "TensorRT was 10.3.0, is 10.7.0" in model.problem
+    assert model.stale
     device.version, device.fail = "10.3.0", {"mem_alloc": 0}
     with pytest.raises(WorkerCrashed, match="no room"):
         load_model(settings(accepted, runtime="tensorrt", fallback=False), strikes_file)
