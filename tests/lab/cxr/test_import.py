@@ -24,7 +24,6 @@ from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.pipeline import Pipeline
 from dicom_node.inference.preprocess import prepare
 from dicom_node.lab import bundle_files, cards
-from dicom_node.lab.cxr import parity
 from dicom_node.part10.decode import decode
 from dicom_node.part10.writer import encode
 from dicom_node.report.display import to_display
@@ -92,13 +91,16 @@ def test_its_card_is_renewed_from_its_manifest_as_any_bundle_s(bundle: Bundle, t
     assert known.logit == pytest.approx(known_answer.answer(bundle, OnnxEmbedder(bundle)), abs=1e-4)
 
 
-def _said(outcome: Outcome, peak: int, second: float) -> parity.Said:
+def _said(outcome: Outcome, peak: int, second: float) -> Any:
     """Return what a model says whose map has its peak in one cell and `second` in the three others."""
+    from dicom_node.lab.cxr import parity  # noqa: PLC0415 - needs TensorFlow
+
     shown = np.full(4, second, dtype=np.float32)
     shown[peak] = 1.0
     return parity.Said(np.ones((2, 2, 3), dtype=np.float32), 1.0, 0.75, shown, outcome)
 
 
+@pytest.mark.usefixtures("tf")
 @pytest.mark.parametrize(
     ("outcomes", "peaks", "second", "agrees"),
     [
@@ -113,6 +115,8 @@ def _said(outcome: Outcome, peak: int, second: float) -> parity.Said:
 def test_an_outcome_that_a_tied_peak_turns_agrees_and_a_negative_never_does(
     outcomes: tuple[Outcome, Outcome], peaks: tuple[int, int], second: float, *, agrees: bool
 ) -> None:
+    from dicom_node.lab.cxr import parity  # noqa: PLC0415 - as above
+
     wanted, found = (_said(outcome, peak, second) for outcome, peak in zip(outcomes, peaks, strict=True))
     assert parity.difference(wanted, found).outcome_agrees is agrees
 
