@@ -259,6 +259,7 @@ def _write(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        partial.chmod(0o644)  # an administrator may build what a node, as another user, reads
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

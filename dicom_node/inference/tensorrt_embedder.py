@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FLAGS: Final = "STRONGLY_TYPED, no TF32"
-"""How plans are built, as their key states it. TF32, a default of TensorRT, rounds inputs of convolutions to 11 bits."""
+"""How plans are built, as their key states it. TF32, TensorRT's default, rounds a convolution's inputs to 11 bits."""
 
 SLOTS: Final = 2  # one image runs while the next one is filled in; more would only wait
 _FLOAT32_BYTES: Final = 4
