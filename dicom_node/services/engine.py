@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import structlog
 
 from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dicom_node.inference.bundle import Bundle
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Every so manieth value tells two images, or two feature maps, apart; a prime, so that no row or channel is favoured.
+# A prime, so that no row or channel is favoured.
 _SAMPLED: Final = 97
+_Sample = tuple[bytes, float]
 
 
 class HeldEngine:
@@ -42,7 +43,7 @@ class HeldEngine:
         self._load = load
         self._prove = prove
         self._strikes = strikes
-        self._last: tuple[bytes, bytes] | None = None
+        self._last: tuple[_Sample, _Sample] | None = None
         self._engine: Embedder | None = self._proved()
         self.runtime = self._engine.runtime
         """Name and version of what computes, as results state it; the same after a release."""
@@ -113,8 +114,9 @@ class HeldEngine:
         self._last = given, found
 
 
-def _sample(array: NDArray[np.float32]) -> bytes:
-    return array.ravel()[::_SAMPLED].tobytes()
+def _sample(array: NDArray[np.float32]) -> tuple[bytes, float]:
+    """Return what tells one array from another without a copy of it: every so manieth value, and the sum of all."""
+    return array.ravel()[::_SAMPLED].tobytes(), float(array.sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
