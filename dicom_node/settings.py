@@ -77,6 +77,8 @@ class AnalysisSettings(_Section):
     """What runs the model; auto: TensorRT where its modules and an accepted plan are, ONNX Runtime otherwise."""
     fallback: bool = True
     """Whether ONNX Runtime takes over, and every report says so, where the wanted TensorRT cannot be used."""
+    rebuild: bool = False
+    """Whether the worker has a plan built, in a process of its own, where none fits this device any more."""
     providers: tuple[Provider, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
     """ONNX Runtime's execution providers, in order of preference; all must be in the installed build of it."""
     release_idle_s: float = Field(default=0.0, ge=0, le=86400)

@@ -67,3 +67,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
             command.add_arguments(sub)
             sub.set_defaults(run=command.run)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -42,7 +42,9 @@ def _print_list(studies: list[dict[str, Any]]) -> None:
     for study in studies:
         version = f"version {study['version']}" if study["version"] else "no result"
         print(f"{when(study['last_received_at'])}  {answer(study)}")
-        print(f"    {study['study_instance_uid']}  ({_counted(study['instances'])}, {study['state']}, {version})")
+        runtimes = f", by {study['runtimes']}" if study["runtimes"] else ""
+        words = f"{_counted(study['instances'])}, {study['state']}, {version}{runtimes}"
+        print(f"    {study['study_instance_uid']}  ({words})")
 
 
 def _counted(instances: int) -> str:

@@ -36,6 +36,7 @@ class ReasonCode(str, Enum):
     NON_FINITE = "non-finite-output"
     MAP_MISMATCH = "map-does-not-sum-to-score"
     CRASHED = "worker-crashed"
+    CONSTANT = "constant-output"
     # inconclusive
     BETWEEN_THRESHOLDS = "between-thresholds"
     LOCALISATION_UNTRUSTED = "localisation-untrusted"
@@ -58,12 +59,20 @@ NOT_ATTEMPTED = frozenset(
 )
 
 
+_MODEL_FAULTS = frozenset({ReasonCode.NON_FINITE, ReasonCode.MAP_MISMATCH, ReasonCode.CONSTANT})
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """A coded reason and one plain sentence for a person; never a patient's name."""
 
     code: ReasonCode
     text: str
+
+    @property
+    def blames_model(self) -> bool:
+        """True where what the model gave cannot be right, whatever the image: somebody should look at the machine."""
+        return self.code in _MODEL_FAULTS
 
     @property
     def attempted(self) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 from dicom_node.core.findings import Outcome
 from dicom_node.core.intended_use import ViewAttributes
 from dicom_node.core.radiograph import Radiograph
-from dicom_node.inference import head
 from dicom_node.inference.evidence import peak_cell
 from dicom_node.inference.pipeline import Analysis, Pipeline
 
@@ -121,13 +120,6 @@ def compare(
         if answers[0].finding.outcome is not Outcome.NOT_ANALYSED:
             pairs.append(_pair(answers[0], answers[1], both[0].features, both[1].features))
     return _summary(pairs, reference.runtime, candidate.runtime)
-
-
-def known_answer(bundle: Bundle, embedder: Embedder) -> float:
-    """Return the logit of one fixed input, the same at every call: what a plan must still say when it is loaded."""
-    shape = tuple(bundle.manifest.embedder.input_shape)
-    tensor = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return head.logit(embedder.embed(tensor), bundle.head, bundle.manifest.embedder.pool)
 
 
 def _pair(

@@ -31,8 +31,8 @@ _HEAD: Final = "head.safetensors"
 _CARD: Final = "MODEL_CARD.md"
 _LICENCES: Final = frozenset({"LICENSE", "NOTICE"})
 _LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-# What a device builds for itself beside the bundle: bound to its own GPU, checked by a key of its own.
-_BUILT_HERE: Final = frozenset({".plan", ".timing-cache"})
+BUILT_HERE: Final = frozenset({".plan", ".timing-cache"})
+"""Endings of what a device builds for itself beside the bundle: bound to its own GPU, checked by a key of its own."""
 _SUMS_MAX_BYTES: Final = 1 << 20
 
 
@@ -175,7 +175,7 @@ def _check_complete(folder: Path, listed: dict[str, str]) -> None:
         if path.is_symlink():
             message = f"{path}: a link has no place in a bundle; put the file itself there"
             raise BundleError(message)
-        if path.is_file() and name not in listed and name != SUMS and path.suffix not in _BUILT_HERE:
+        if path.is_file() and name not in listed and name != SUMS and path.suffix not in BUILT_HERE:
             message = f"{path}: not listed in {SUMS}; remove the file or list it"
             raise BundleError(message)
 

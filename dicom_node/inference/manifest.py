@@ -126,6 +126,13 @@ class IntendedUseTable(_Table):
     statement: Annotated[str, Field(min_length=1)]
 
 
+class KnownAnswerTable(_Table):
+    """The logit of the radiograph of `known_answer` when the bundle was made, and how far off it may be elsewhere."""
+
+    logit: _Finite
+    tolerance: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
 class Manifest(_Table):
     """The whole of manifest.toml, schema 1."""
 
@@ -141,6 +148,7 @@ class Manifest(_Table):
     calibration: CalibrationTable
     gate: GateTable
     intended_use: IntendedUseTable
+    known_answer: KnownAnswerTable | None = None
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
 

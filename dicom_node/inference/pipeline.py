@@ -70,6 +70,7 @@ class Pipeline:
         quality.check_finite(prepared.tensor)
         features = self._embedder.embed(prepared.tensor)
         quality.check_finite(features)
+        quality.check_varied(features)
         z = head.logit(features, bundle.head, bundle.manifest.embedder.pool)
         shown, evidence = self._maps(features, prepared)
         quality.check_sum(evidence.values, bundle.head.bias, z)

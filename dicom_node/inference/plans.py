@@ -41,6 +41,10 @@ _WORDS: Final = {
 }
 
 
+class NeedsBuild(BundleError):
+    """No plan that fits this device lies beside the bundle; building one may mend that."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanKey:
     """Everything that a plan is bound to; a plan whose key differs in one part is another plan.
@@ -76,7 +80,7 @@ class PlanKey:
 class PlanFacts:
     """What is kept about a plan; peak_mib is memory taken while building.
 
-    acceptance and known_logit (the plan's own answer to one fixed input, in that test) are None until it was tried.
+    acceptance and known_logit (the plan's own answer to the known image, in that test) are None until it was tried.
     """
 
     key: PlanKey
@@ -201,21 +205,21 @@ def remove(folder: Path, names: frozenset[str]) -> tuple[str, ...]:
 
 
 def read_plan(folder: Path, facts: PlanFacts) -> bytes:
-    """Return a plan's bytes after checking them. Raises BundleError where they are gone or not what was accepted."""
+    """Return a plan's bytes after checking them. Raises NeedsBuild where they are gone or not what was accepted."""
     path = folder / f"embedder-{facts.key.name}.plan"
     try:
         plan = path.read_bytes()
     except OSError as error:
         message = f"{path.name}: cannot be read ({error.strerror}); {BUILD}"
-        raise BundleError(message) from None
+        raise NeedsBuild(message) from None
     if hashlib.sha256(plan).hexdigest() != facts.plan_sha256:
         message = f"{path.name}: altered since it was built; {BUILD}"
-        raise BundleError(message)
+        raise NeedsBuild(message)
     return plan
 
 
 def exact(folder: Path, here: PlanKey) -> PlanFacts:
-    """Return the plan of exactly this key, accepted or not. Raises BundleError saying what differs.
+    """Return the plan of exactly this key, accepted or not. Raises NeedsBuild saying what differs.
 
     The precision follows from the network's digest, so a plan's own word for it is taken: telling it anew would need
     the onnx package in the worker.
@@ -223,22 +227,25 @@ def exact(folder: Path, here: PlanKey) -> PlanFacts:
     plans = saved(folder)
     if not plans:
         message = f"no TensorRT plan was built; {BUILD}"
-        raise BundleError(message)
+        raise NeedsBuild(message)
     differences = {facts: facts.key.difference(replace(here, precision=facts.key.precision)) for facts in plans}
     fitting = [facts for facts, difference in differences.items() if not difference]
     if not fitting:
         newest = max(plans, key=lambda facts: facts.built_at)
         message = f"the TensorRT plan is for something else ({differences[newest]}); {BUILD}"
-        raise BundleError(message)
+        raise NeedsBuild(message)
     return fitting[0]
 
 
 def accepted(folder: Path, here: PlanKey) -> PlanFacts:
-    """Return the plan of exactly this key with a passed acceptance. Raises BundleError saying why there is none."""
+    """Return the plan of exactly this key with a passed acceptance.
+
+    Raises BundleError saying why there is none: NeedsBuild where a build may mend that.
+    """
     facts = exact(folder, here)
     if facts.acceptance is None or facts.known_logit is None:
         message = "the TensorRT plan was never tried; run `dicom-node engine verify`"
-        raise BundleError(message)
+        raise NeedsBuild(message)
     if not facts.acceptance.passed:
         message = f"the TensorRT plan failed its acceptance test ({facts.acceptance.problems[0]}); {BUILD}"
         raise BundleError(message)
@@ -252,6 +259,7 @@ def _write(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        partial.chmod(0o644)  # an administrator may build what a node, as another user, reads
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

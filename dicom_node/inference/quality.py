@@ -44,6 +44,12 @@ def check_finite(*arrays: NDArray[np.float32]) -> None:
         raise NotAnalysable(Reason(ReasonCode.NON_FINITE, "the model gave values that are not numbers"))
 
 
+def check_varied(features: NDArray[np.float32]) -> None:
+    """Raise NotAnalysable where a feature map is one value everywhere: no image gives that, a broken model does."""
+    if float(features.min()) == float(features.max()):
+        raise NotAnalysable(Reason(ReasonCode.CONSTANT, "the model gave the same value everywhere"))
+
+
 def check_sum(evidence: NDArray[np.float32], bias: float, logit: float) -> None:
     """Raise NotAnalysable where the evidence map and the bias do not add up to the logit."""
     difference = abs(float(evidence.sum(dtype=np.float64)) + bias - logit)

@@ -54,7 +54,9 @@ def luma(grey: NDArray[np.uint16], side: int) -> NDArray[np.uint8]:
     The published systems read 8-bit files; 65535 is 255 * 257, so an 8-bit image comes through unchanged.
     """
     eight = np.asarray((grey.astype(np.uint32) + 128) // 257, dtype=np.uint8)
-    return np.asarray(Image.fromarray(eight).resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
+    # In two steps, so that rows come first with every Pillow: version 13 turns the order round for some shapes.
+    along = Image.fromarray(eight).resize((side, eight.shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(along.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
 def unit(codes: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dicom_node.core.findings import Outcome, ReasonCode
+from dicom_node.core.findings import Outcome
 from dicom_node.core.intended_use import ViewAttributes
 from dicom_node.core.localisation import measure
 from dicom_node.core.radiograph import Radiograph
@@ -33,8 +33,6 @@ IMAGES: Final = 64
 DIFFERENCE: Final = 1e-3
 _UID: Final = "1.2.826.0.1.3680043.8.498.1"
 _KEPT: Final = 0.95
-#: What only a wrong bundle does; an image that is too small or flat is no fault of the bundle.
-_FAULTS: Final = frozenset({ReasonCode.NON_FINITE, ReasonCode.MAP_MISMATCH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def _answered(found: Analysis, trial: Trial) -> bool:
     reason = found.finding.reason
     if found.finding.outcome is not Outcome.NOT_ANALYSED or reason is None:
         return True
-    if reason.code in _FAULTS:
+    if reason.blames_model:  # an image that is too small or flat is no fault of the bundle
         message = f"the bundle fails on {trial.path.name}: {reason.text}; nothing was written"
         raise LabError(message)
     return False

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import save_file
 
+from dicom_node.inference import known_answer
+from dicom_node.inference.bundle import BUILT_HERE, load_bundle
+from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.lab.runs import LabError
 
 if TYPE_CHECKING:
@@ -56,6 +59,15 @@ def write_untried(made: Path, tables: dict[str, Any]) -> None:
     write_sums(made)
 
 
+def state_known_answer(folder: Path, tables: dict[str, Any]) -> None:
+    """Put into a manifest's tables what the bundle in this folder answers to the known image; a start will ask it."""
+    bundle = load_bundle(folder)
+    embedder = OnnxEmbedder(bundle, threads=0)
+    logit = known_answer.answer(bundle, embedder)
+    embedder.close()
+    tables["known_answer"] = {"logit": logit, "tolerance": known_answer.TOLERANCE}
+
+
 def to_toml(table: dict[str, Any], prefix: str = "") -> str:
     """Return a table as TOML: plain values first, then the tables and the arrays of tables within."""
     lines = [f"{key} = {_value(value)}" for key, value in table.items() if not _tables(value)]
@@ -83,6 +95,7 @@ def _value(value: Any) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write SHA256SUMS over every other file, in the form that sha256sum -c reads."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+    made = (path for path in folder.iterdir() if path.suffix not in BUILT_HERE)  # a device's own plans come and go
+    names = sorted(path.name for path in made if path.name != "SHA256SUMS")
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")

@@ -59,13 +59,23 @@ class Overview:
             yield connection
 
     def studies(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the newest studies, each with the state and outcome of its latest version."""
+        """Return the newest studies, each with the state and outcome of its latest version.
+
+        runtimes: what ran the model on its images, by commas, None where nothing was analysed yet.
+        """
         latest = (
             select(version.c.study_id, func.max(version.c.number).label("number"))
             .group_by(version.c.study_id)
             .subquery()
         )
         count = select(func.count()).where(instance.c.study_id == study.c.id, instance.c.is_current).scalar_subquery()
+        runtime = func.json_extract(analysis.c.finding, "$.model.runtime")
+        runtimes = (
+            select(func.group_concat(runtime.distinct()))
+            .join(instance, instance.c.id == analysis.c.instance_id)
+            .where(instance.c.study_id == study.c.id, instance.c.is_current)
+            .scalar_subquery()
+        )
         query = (
             select(
                 study.c.study_instance_uid,
@@ -79,6 +89,7 @@ class Overview:
                 version.c.probability,
                 version.c.reason_code,
                 version.c.reason_text,
+                runtimes.label("runtimes"),
             )
             .select_from(study)
             .outerjoin(latest, latest.c.study_id == study.c.id)

@@ -63,6 +63,16 @@ class StateFolders:
         return self.root / "engine-strikes.json"
 
     @property
+    def rebuilds(self) -> Path:
+        """Where the worker notes that it has a plan built."""
+        return self.root / "engine-rebuilds.json"
+
+    @property
+    def build_output(self) -> Path:
+        """What the last such build said."""
+        return self.root / "engine-build.log"
+
+    @property
     def lock(self) -> Path:
         """Held by the one node that owns this folder."""
         return self.root / "node.lock"

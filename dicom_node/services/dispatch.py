@@ -9,8 +9,8 @@ import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import jobs, outbox, results
-from dicom_node.ledger.jobs import ANALYSE, Lease
+from dicom_node.ledger import history, jobs, outbox, results
+from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, folder_digest, publish_folder
 from dicom_node.services.messages import (
@@ -140,9 +140,9 @@ class Dispatcher:
             held = jobs.is_held(connection, lease)
         if not held:
             log.info("answer.dropped", job=lease.job_id, kind=lease.kind)
-        elif isinstance(answer, Analysed) and lease.kind == ANALYSE:
-            self._take_analysis(lease, job.folder, answer)
-        elif isinstance(answer, Composed) and lease.kind != ANALYSE:
+        elif isinstance(answer, Analysed) and isinstance(job, AnalyseJob):
+            self._take_analysis(lease, job, answer)
+        elif isinstance(answer, Composed) and isinstance(job, ComposeJob):
             self._take_composition(lease, job.folder, answer)
         else:
             failed = answer if isinstance(answer, Failed) else Failed("an answer to another question")
@@ -198,13 +198,13 @@ class Dispatcher:
             folder=folder,
         )
 
-    def _take_analysis(self, lease: Lease, folder: str, answer: Analysed) -> None:
+    def _take_analysis(self, lease: Lease, job: AnalyseJob, answer: Analysed) -> None:
         instance_id = lease.instance_id or 0
         kept = None
         if answer.folder_sha256 is not None:
             name = f"{instance_id % 256:02x}/{instance_id}-{self._settings.bundle_sha256[:16]}"
             kept = f"{self._folders.analyses.name}/{name}"
-            if not self._publish(folder, kept, answer.folder_sha256):
+            if not self._publish(job.folder, kept, answer.folder_sha256):
                 self._failed(lease, "the result folder does not have the digest that the worker stated")
                 return
         analysed = results.Analysed(
@@ -217,6 +217,8 @@ class Dispatcher:
         with self._ledger.transaction() as connection:
             if jobs.complete(connection, lease):
                 results.save_analysis(connection, analysed, self._clock())
+        if answer.alert:
+            self._alert(job, answer.alert)
         finding = answer.finding
         log.info(
             "image.analysed",
@@ -224,6 +226,13 @@ class Dispatcher:
             reason=finding.reason.text if finding.reason else None,
             engine_ms=answer.engine_ms,
         )
+
+    def _alert(self, job: AnalyseJob, alert: str) -> None:
+        """Say what is wrong with the machine where people look: in the log and in the study's history."""
+        uids = {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
+        with self._ledger.transaction() as connection:
+            history.note(connection, self._clock(), "model.alert", detail=alert, **uids)
+        log.error("model.alert", reason=alert)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         version_id, finding = lease.version_id or 0, answer.finding

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import structlog
 
 from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
-from dicom_node.inference import machine, plans
-from dicom_node.inference.acceptance import LOGIT_MAX, known_answer
+from dicom_node.inference import known_answer, machine, plans
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.services.strikes import Strikes
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dicom_node.inference.bundle import Bundle
@@ -26,17 +25,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+# A prime, so that no row or channel is favoured.
+_SAMPLED: Final = 97
+_Sample = tuple[bytes, float]
+
 
 class HeldEngine:
     """An embedder that can be released and comes back by itself with the next image.
 
-    Whatever the runtime fails with becomes EngineLost: the process must end, and the next one chooses afresh.
+    prove asks an embedder its known answer, whenever it was loaded and in `test`, and raises BundleError where it gives
+    another. Whatever the runtime fails with becomes EngineLost: the process must end, and the next one chooses afresh.
     """
 
-    def __init__(self, load: Callable[[], Embedder], strikes: Strikes | None = None) -> None:
+    def __init__(
+        self, load: Callable[[], Embedder], prove: Callable[[Embedder], None], strikes: Strikes | None = None
+    ) -> None:
         self._load = load
+        self._prove = prove
         self._strikes = strikes
-        self._engine: Embedder | None = load()
+        self._last: tuple[_Sample, _Sample] | None = None
+        self._engine: Embedder | None = self._proved()
         self.runtime = self._engine.runtime
         """Name and version of what computes, as results state it; the same after a release."""
 
@@ -48,9 +56,23 @@ class HeldEngine:
             features = self._loaded().embed(tensor)
         except WorkerCrashed as error:
             raise EngineLost(str(error)) from None
+        self._check_other(tensor, features)
         if self._strikes is not None:
             self._strikes.clear()
         return features
+
+    def test(self) -> None:
+        """Ask the known answer again, unless the network is released: it is asked when it comes back.
+
+        Raises EngineLost where it gives another or none; the process that comes next will say so of every image.
+        """
+        if self._engine is None:
+            return
+        try:
+            self._prove(self._engine)
+        except (BundleError, WorkerCrashed) as error:
+            message = f"the self-test failed: {error}"
+            raise EngineLost(message) from None
 
     def release(self) -> bool:
         """Release the network until the next image; returns whether it was loaded."""
@@ -67,20 +89,46 @@ class HeldEngine:
     def _loaded(self) -> Embedder:
         if self._engine is None:
             try:
-                self._engine = self._load()
+                self._engine = self._proved()
             except (BundleError, WorkerCrashed) as error:
                 message = f"the model could not be loaded again: {error}"
                 raise EngineLost(message) from None
             log.info("engine.loaded", runtime=self.runtime)
         return self._engine
 
+    def _proved(self) -> Embedder:
+        engine = self._load()
+        try:
+            self._prove(engine)
+        except (BundleError, WorkerCrashed):
+            engine.close()
+            raise
+        return engine
+
+    def _check_other(self, tensor: NDArray[np.float32], features: NDArray[np.float32]) -> None:
+        """Raise EngineLost where another image than the last one has the very same features: the output is stuck."""
+        given, found = _sample(tensor), _sample(features)
+        if self._last is not None and self._last[0] != given and self._last[1] == found:
+            message = "the model gave the features of the image before for another one"
+            raise EngineLost(message)
+        self._last = given, found
+
+
+def _sample(array: NDArray[np.float32]) -> tuple[bytes, float]:
+    """Return what tells one array from another without a copy of it: every so manieth value, and the sum of all."""
+    return array.ravel()[::_SAMPLED].tobytes(), float(array.sum(dtype=np.float64))
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engine that was opened; fallback says why it is not TensorRT, None where it is what the settings ask for."""
+    """The engine that was opened; fallback says why it is not TensorRT, None where it is what the settings ask for.
+
+    stale: a build on this device may give TensorRT back.
+    """
 
     engine: HeldEngine
     fallback: str | None
+    stale: bool = False
 
 
 def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> Choice:
@@ -97,11 +145,14 @@ def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) 
         if settings.runtime == "tensorrt" and not settings.fallback:
             raise
         log.warning("engine.fallback", reason=str(error))
-        return Choice(_onnx(bundle, settings), str(error))
+        return Choice(_onnx(bundle, settings), str(error), isinstance(error, plans.NeedsBuild))
 
 
 def _onnx(bundle: Bundle, settings: AnalysisSettings) -> HeldEngine:
-    return HeldEngine(lambda: OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers))
+    return HeldEngine(
+        lambda: OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers),
+        lambda embedder: known_answer.check(bundle, known_answer.answer(bundle, embedder)),
+    )
 
 
 def _tensorrt(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> HeldEngine:
@@ -116,25 +167,22 @@ def _tensorrt(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) ->
     strikes.note()
     try:
         facts = plans.accepted(bundle.folder, current_key(bundle, precision=""))
-        return HeldEngine(lambda: _embedder(bundle, facts), strikes)
+        return HeldEngine(
+            lambda: _module().TensorRtEmbedder(bundle, plans.read_plan(bundle.folder, facts)),
+            lambda embedder: _prove_plan(bundle, facts, embedder),
+            strikes,
+        )
     finally:
         strikes.take_back()
 
 
-def _embedder(bundle: Bundle, facts: plans.PlanFacts) -> Embedder:
-    """Load a plan and ask it what it was asked in its acceptance test.
-
-    Raises BundleError where the answer is another one now, WorkerCrashed where it gives none.
-    """
-    embedder: Embedder = _module().TensorRtEmbedder(bundle, plans.read_plan(bundle.folder, facts))
-    expected, answer = facts.known_logit or 0.0, known_answer(bundle, embedder)
-    if not abs(answer - expected) <= LOGIT_MAX:  # so that NaN fails too
-        embedder.close()
-        message = (
-            f"the TensorRT plan answers {answer:.3f} where it answered {expected:.3f}; {plans.BUILD}, with --again"
-        )
+def _prove_plan(bundle: Bundle, facts: plans.PlanFacts, embedder: Embedder) -> None:
+    """Raise BundleError where a plan answers otherwise than in its acceptance test, or than the bundle says."""
+    expected, found = facts.known_logit or 0.0, known_answer.answer(bundle, embedder)
+    if not abs(found - expected) <= known_answer.TOLERANCE:  # so that NaN fails too
+        message = f"the TensorRT plan answers {found:.3f} where it answered {expected:.3f}; {plans.BUILD}, with --again"
         raise BundleError(message)
-    return embedder
+    known_answer.check(bundle, found)
 
 
 def _module() -> Any:

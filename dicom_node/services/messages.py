@@ -93,11 +93,15 @@ class ComposeJob:
 
 @dataclass(frozen=True)
 class Analysed:
-    """The answer to AnalyseJob; folder_sha256 is None where nothing was kept."""
+    """The answer to AnalyseJob; folder_sha256 is None where nothing was kept.
+
+    alert: what somebody should look at on this machine, in words.
+    """
 
     finding: ViewFinding
     folder_sha256: str | None
     engine_ms: float | None
+    alert: str | None = None
     type: Literal["analysed"] = "analysed"
 
 

@@ -11,6 +11,7 @@ from dicom_node.core.errors import BundleError
 from dicom_node.core.model_identity import FALLBACK
 from dicom_node.inference.bundle import Bundle, load_bundle
 from dicom_node.inference.pipeline import Pipeline
+from dicom_node.inference.plans import NeedsBuild
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.engine import HeldEngine, open_engine
 
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 class Model:
     """Either bundle, pipeline and engine, or the problem in words; sha256 names the bundle that was found, or "none".
 
-    fallback says why ONNX Runtime runs it although TensorRT was asked for.
+    fallback says why ONNX Runtime runs it although TensorRT was asked for; stale that a build may give TensorRT back.
     """
 
     sha256: str
@@ -35,6 +36,7 @@ class Model:
     problem: str | None
     engine: HeldEngine | None = None
     fallback: str | None = None
+    stale: bool = False
 
     @property
     def runtime(self) -> str:
@@ -49,6 +51,11 @@ class Model:
         if self.engine is not None and self.engine.release():
             log.info("engine.released", runtime=self.runtime)
 
+    def test(self) -> None:
+        """Ask the network its known answer. Raises EngineLost where it gives another or none."""
+        if self.engine is not None:
+            self.engine.test()
+
 
 def load_model(settings: AnalysisSettings, strikes_file: Path) -> Model:
     """Load and verify the bundle; whatever is wrong with it becomes the problem that every report states.
@@ -61,13 +68,14 @@ def load_model(settings: AnalysisSettings, strikes_file: Path) -> Model:
         choice = open_engine(bundle, settings, strikes_file)
     except BundleError as error:
         log.error("bundle.refused", reason=str(error))  # noqa: TRY400 - said in one line
-        return Model(sha256, None, None, _for_readers(str(error), settings.bundle))
+        problem = _for_readers(str(error), settings.bundle)
+        return Model(sha256, None, None, problem, stale=isinstance(error, NeedsBuild))
     pipeline = Pipeline(bundle, choice.engine)
     fallback = _for_readers(choice.fallback, settings.bundle) if choice.fallback else None
     if fallback is not None:
         parameters = (*pipeline.model.parameters, (FALLBACK, fallback))
         pipeline.model = replace(pipeline.model, parameters=parameters)
-    return Model(sha256, bundle, pipeline, None, choice.engine, fallback)
+    return Model(sha256, bundle, pipeline, None, choice.engine, fallback, choice.stale)
 
 
 def _for_readers(problem: str, folder: Path) -> str:

@@ -24,6 +24,7 @@ from dicom_node.report.package import compose
 from dicom_node.report.request import Predecessor, ReportOptions, ReportRequest, ResultObject, SourceView
 from dicom_node.services import view_files
 from dicom_node.services.messages import Analysed, AnalyseJob, Composed, ComposedObject, ComposeJob, ViewToCompose
+from dicom_node.services.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class Workbench:
         self._folders = StateFolders(settings.node.state_dir)
         self._model = model
         self._timer = timer
+        self._pace = Pace()
         self._decoder = DecodePool(
             DecodeLimits(memory_bytes=analysis.decode_memory_mib * _MIB, wall_s=analysis.decode_wall_s)
         )
@@ -82,7 +84,9 @@ class Workbench:
         if analysis.shown_map is not None and analysis.evidence is not None:
             maps = {"shown": analysis.shown_map, "evidence": analysis.evidence}
         view_files.save(folder, to_display(radiograph), maps, analysis.features)
-        return Analysed(analysis.finding, folder_digest(folder), engine_ms)
+        reason = analysis.finding.reason
+        broken = reason.text if reason is not None and reason.blames_model else None
+        return Analysed(analysis.finding, folder_digest(folder), engine_ms, broken or self._pace.alert(engine_ms))
 
     def compose(self, job: ComposeJob) -> Composed:
         """Aggregate a study's views and write its report and heatmaps into the job's folder.

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.core.errors import DicomNodeError, EngineLost, Permanent, WorkerCrashed
+from dicom_node.inference import plans
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services import process
+from dicom_node.services import process, rebuild
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
 from dicom_node.services.model import Model, load_model
+from dicom_node.services.strikes import Strikes
 from dicom_node.services.workbench import Workbench
 
 if TYPE_CHECKING:
+    from dicom_node.services.rebuild import Rebuild
     from dicom_node.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _RECONNECT_S = 0.2
+_SELF_TEST_S = 86400.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,10 +50,11 @@ class Worker:
         self._folders = StateFolders(settings.node.state_dir)
         self._timeout_s = settings.analysis.timeout_s
         self._release_idle_s = settings.analysis.release_idle_s
-        self._last_image = time.monotonic()
+        self._last_image = self._last_test = time.monotonic()
         self._settings = settings
         self._stopping = threading.Event()
         self._waiting = False
+        self._rebuild: Rebuild | None = None
 
     def stop(self) -> None:
         """Stop after the job in hand; at once where there is none."""
@@ -65,6 +70,7 @@ class Worker:
         finally:
             faulthandler.cancel_dump_traceback_later()
         bench = Workbench(self._settings, model)
+        self._rebuild = self._start_rebuild(model)
         log.info("worker.ready", bundle=model.sha256, runtime=model.runtime, problem=model.problem)
         try:
             while not self._stopping.is_set():
@@ -72,6 +78,8 @@ class Worker:
                 if channel is not None:
                     self._serve(channel, bench, model)
         finally:
+            if self._rebuild is not None:
+                self._rebuild.stop()
             bench.close()
             model.release()
 
@@ -92,6 +100,9 @@ class Worker:
                     self._rest(model)
                 else:
                     channel.send(self._do(job, bench))
+                self._test_daily(model)
+                if self._rebuild is not None and self._rebuild.succeeded():
+                    self._stopping.set()  # the next worker uses the plan
         except (EOFError, OSError) as error:
             log.info("node.lost", cause=type(error).__name__)
             self._stopping.wait(_RECONNECT_S)
@@ -105,9 +116,31 @@ class Worker:
         finally:
             self._waiting = False
 
+    def _start_rebuild(self, model: Model) -> Rebuild | None:
+        settings = self._settings.analysis
+        if not (settings.rebuild and model.stale):
+            return None
+        tried = Strikes(self._folders.rebuilds, plans.fingerprint(settings.bundle))
+        return rebuild.start(settings.bundle, self._folders.build_output, tried, model.fallback or model.problem or "")
+
     def _rest(self, model: Model) -> None:
         if self._release_idle_s and time.monotonic() - self._last_image >= self._release_idle_s:
             model.release()
+
+    def _test_daily(self, model: Model) -> None:
+        """Ask the model its known answer once a day; another one ends this process, and the next start decides."""
+        if time.monotonic() - self._last_test < _SELF_TEST_S:
+            return
+        self._last_test = time.monotonic()
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True)
+        try:
+            model.test()
+        except EngineLost as error:
+            log.error("selftest.failed", reason=str(error))  # noqa: TRY400 - said in one line
+            process.end(process.EXIT_FAILED)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        log.info("selftest.passed", runtime=model.runtime)
 
     def _do(self, job: Message, bench: Workbench) -> Message:
         """Do one job; what hangs, in whatever library, ends this process, and the node counts a crash."""

@@ -123,6 +123,8 @@ def test_a_study_is_analysed_by_the_plan_and_the_answer_is_onnx_runtime_s(node, 
     assert "runtime fallback" not in text
     assert main(["studies", studies[0].study_uid, "--config", str(node.config)]) == 0
     assert "analysed by TensorRT 10.3.0 Orin" in capsys.readouterr().out
+    assert main(["studies", "--config", str(node.config)]) == 0
+    assert "by TensorRT 10.3.0 Orin)" in capsys.readouterr().out
 
 
 #: How often a fault's step is passed for the known answer while loading: only then does it happen.
@@ -169,6 +171,21 @@ def test_a_plan_of_another_tensorrt_is_not_used(node, studies, monkeypatch):
     fallback = dict(first["model"]["parameters"])["runtime fallback"]
     assert "TensorRT was 10.3.0, is 10.7.0" in fallback
     assert str(node.folder.parent) not in fallback
+
+
+def test_a_plan_of_another_tensorrt_is_built_anew_beside_the_worker_which_then_uses_it(node, studies, monkeypatch):
+    monkeypatch.setenv("TENSORRT_DOUBLE", json.dumps({"version": "10.7.0"}))
+    node.settings["analysis"]["rebuild"] = True
+    node.start()
+    send_study(node, studies[0])
+    (first, *_) = findings(published(node, studies[0]))
+    assert first["model"]["runtime"].startswith("ONNX Runtime")
+    until(lambda: len(node.events("worker.joined")) > 1, 200, "a new worker has the new plan")
+    assert [event["runtime"] for event in node.events("worker.joined")][-1] == "TensorRT 10.7.0 Orin"
+    assert "TensorRT was 10.3.0, is 10.7.0" in node.events("engine.rebuild")[0]["reason"]
+    assert node.events("engine.rebuilt")[0]["said"] == "accepted"
+    send_study(node, studies[1])
+    assert {found["model"]["runtime"] for found in findings(published(node, studies[1]))} == {"TensorRT 10.7.0 Orin"}
 
 
 def test_without_fallback_and_without_a_plan_nothing_is_scored(node, studies, compact):

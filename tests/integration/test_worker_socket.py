@@ -100,6 +100,15 @@ def a_finding(code=ReasonCode.NO_MODEL):
     return not_analysed("1.2.3.1", Reason(code, "no model"))
 
 
+def test_c45_what_a_worker_alerts_of_stands_in_the_study_s_history(node):
+    channel = node.worker()
+    next_job(channel)
+    channel.send(Analysed(a_finding(ReasonCode.NON_FINITE), None, 5000.0, "the model took 5000 ms for this image"))
+    found = node.until(lambda study: any(line["event"] == "model.alert" for line in study["history"]))
+    (line,) = (line for line in found["history"] if line["event"] == "model.alert")
+    assert line["detail"] == "the model took 5000 ms for this image"
+
+
 def compose(node, channel, digest=None):
     job = next_job(channel)
     assert isinstance(job, ComposeJob)

@@ -106,7 +106,7 @@ class Builder(_Owned):
         if network.onnx is None or config.workspace is None:
             message = "a build without a parsed network or a workspace limit"
             raise Refused(message)
-        STATE.log.append("build")
+        STATE.log.append("build, TF32" if BuilderFlag.TF32 in config.flags else "build")
         if STATE.fails("build"):
             _told(self.logger, "[virtualMemoryBuffer.cpp::resizePhysical] OutOfMemory (no memory for 1024 bytes)")
             return None
@@ -212,11 +212,16 @@ class IBuilderConfig(_Owned):
         self.cache: ITimingCache | None = None
         self.profile: IOptimizationProfile | None = None
         self.progress_monitor: IProgressMonitor | None = None
+        self.flags = {BuilderFlag.TF32}  # TensorRT's default
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        self.flags.discard(flag)
 
     def set_flag(self, flag: BuilderFlag) -> None:
         if flag in {BuilderFlag.FP16, BuilderFlag.INT8}:
             message = f"{flag.name} on a strongly typed network: the precision is the network's"
             raise Refused(message)
+        self.flags.add(flag)
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         assert pool is MemoryPoolType.WORKSPACE

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dicom_node.cli.engine.images import DRAWN, trial_images
 from dicom_node.core.errors import WorkerCrashed
-from dicom_node.inference import plans
-from dicom_node.inference.acceptance import Acceptance, compare, known_answer
+from dicom_node.inference import known_answer, plans
+from dicom_node.inference.acceptance import Acceptance, compare
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def try_plan(bundle: Bundle, facts: plans.PlanFacts, images: Path | None) -> boo
     reference = OnnxEmbedder(bundle, threads=0)
     try:
         acceptance = compare(bundle, reference, embedder, trial_images(images))
-        known = known_answer(bundle, embedder)
+        known = known_answer.answer(bundle, embedder)
     except WorkerCrashed as error:
         message = f"{error} during the acceptance test; the plan is not used. End other programs and run it again"
         raise WorkerCrashed(message) from None

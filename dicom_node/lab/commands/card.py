@@ -8,8 +8,10 @@ from typing import Final
 
 SUMMARY: Final = "write a bundle's model card anew from its measured files"
 _DETAILS: Final = """\
-goes in:   a bundle's folder, with manifest.toml and metrics.json as the command that made it left them
-comes out: MODEL_CARD.md written from these two files, SHA256SUMS renewed where that changed it, and the card printed
+goes in:   a bundle's folder, with manifest.toml and metrics.json as the command that made it left them (an import of
+           CXR Foundation has its figures in manifest.toml)
+comes out: MODEL_CARD.md written from these two files, SHA256SUMS renewed where that changed it, and the card printed;
+           a manifest without the known answer that a worker asks at its start gets one
 
 example:   dicom-node lab card engines/compact-fracatlas
            dicom-node lab card engines/compact-fracatlas --quiet

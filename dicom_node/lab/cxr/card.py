@@ -24,6 +24,11 @@ Research software for demonstration. Not a medical device.
 """
 
 
+def is_import(tables: dict[str, Any]) -> bool:
+    """Tell whether a manifest's tables are those of an import: its figures are in the manifest itself."""
+    return "saved_model_sha256" in tables.get("training", {})
+
+
 def notice(training: dict[str, Any]) -> str:
     """Return the notice of an import."""
     half = " and rounded to FP16" if training["precision"] == "fp16" else ""
@@ -103,7 +108,13 @@ this bundle as the node runs it (ONNX Runtime on the processor):
 | same peak cell of the {metrics["map_cells"]} map | {metrics["parity_same_peak"]:.1%} |
 | same, or tied with it to 1 % | {metrics["parity_agreeing_peak"]:.1%} |
 | same outcome | {metrics["parity_same_outcome"]:.1%} |
+| same, or positive and inconclusive by such a tie | {_agreeing(metrics, "parity"):.1%} |
 """
+
+
+def _agreeing(metrics: dict[str, Any], prefix: str) -> float:
+    # An import of an earlier version knew no ties of outcomes.
+    return float(metrics.get(f"{prefix}_agreeing_outcome", metrics[f"{prefix}_same_outcome"]))
 
 
 def _half(tables: dict[str, Any]) -> str:
@@ -123,6 +134,7 @@ Each layer's result rounded to FP16, sums in float32. Not measured on a GPU or a
 | same peak cell | {metrics["fp16_same_peak"]:.1%} |
 | same, or tied with it to 1 % | {metrics["fp16_agreeing_peak"]:.1%} |
 | same outcome | {metrics["fp16_same_outcome"]:.1%} |
+| same, or positive and inconclusive by such a tie | {_agreeing(metrics, "fp16"):.1%} |
 | largest magnitude inside (FP16 holds 65504) | {metrics["fp16_largest_magnitude"]:.6g} |
 
 Overflow was searched on these images and on {metrics["fp16_extremes"]} extreme ones (flat, saturated, 16-bit noise).

@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("fp32", "fp16"), default="fp32", help="of the embedder (default: %(default)s)"
     )
+    parser.add_argument(
+        "--float32-first",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="with fp16: keep the first COUNT convolutions in float32, where roundings weigh most (default: 0)",
+    )
     parser.add_argument("--images", type=Path, help="folder of radiographs to try the bundle on (PNG, JPEG, TIFF …)")
     parser.add_argument("--count", type=int, default=16, help="how many of them, evenly spread (default: %(default)s)")
     parser.add_argument(
@@ -68,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from dicom_node.lab.runs import LabError  # noqa: PLC0415 - `--help` stays quick
 
     low, high = args.bands
-    if low > high or args.count < 1:
-        message = "--bands needs LOW not above HIGH, and --count at least 1"
+    if low > high or args.count < 1 or args.float32_first < 0:
+        message = "--bands needs LOW not above HIGH, --count at least 1, and --float32-first at least 0"
         raise LabError(message)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read on import: TensorFlow's chatter tells a user nothing
     try:
@@ -99,6 +106,7 @@ def _request(args: argparse.Namespace, digest: str) -> Request:
         count=args.count,
         name=args.name,
         command=" ".join(["dicom-node", *_without_folders(sys.argv[1:])]),
+        float32_first=args.float32_first,
     )
 
 

@@ -51,7 +51,10 @@ _STATEMENT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked: files, the preprocessing that the probe was fitted with, precision, thresholds, what to try."""
+    """What was asked: files, the preprocessing that the probe was fitted with, precision, thresholds, what to try.
+
+    float32_first: how many convolutions from the image on stay float32 in an FP16 network.
+    """
 
     saved_model: Path
     probe: Path
@@ -65,6 +68,7 @@ class Request:
     count: int
     name: str
     command: str
+    float32_first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ def _fill(
     tried = _try(bundle, model, found, trial, rehearsal)
     _accept(request, tried)
     tables["metrics"] = _metrics(tried, tables) | tables["metrics"]
+    bundle_files.state_known_answer(made, tables)
     _write_words(made, tables, card.text(tables))
     load_bundle(made)
     return tried
@@ -140,7 +145,7 @@ def _write_networks(request: Request, model: SavedModel, made: Path, aside: Path
     if request.precision == "fp32":
         onnx_export.write(network, made / "embedder.onnx")
         return None
-    half = onnx_export.to_fp16(network)
+    half = onnx_export.to_fp16(network, request.float32_first)
     onnx_export.write(half, made / "embedder.onnx")
     rehearsed, results = onnx_export.rehearsal(half)
     onnx_export.write(rehearsed, aside / "rehearsal.onnx")
@@ -288,6 +293,7 @@ def _origin(request: Request, model: SavedModel, found: ProbeFile) -> dict[str, 
         "probe_preprocessing": request.preprocessing,
         "temperature": found.temperature,
         "precision": request.precision,
+        "float32_first": request.float32_first,
         "converter": f"TensorFlow {tf.__version__}, tf2onnx {tf2onnx.__version__}, onnx {onnx.__version__}",
         "command": request.command,
     }
@@ -328,7 +334,8 @@ def _figures(prefix: str, found: Parity) -> dict[str, float]:
         f"{prefix}_largest_probability_difference": found.probability,
         f"{prefix}_same_peak": found.same_peaks,
         f"{prefix}_agreeing_peak": found.peaks,
-        f"{prefix}_same_outcome": found.outcomes,
+        f"{prefix}_same_outcome": found.same_outcomes,
+        f"{prefix}_agreeing_outcome": found.outcomes,
     }
 
 

@@ -60,17 +60,31 @@ def convert(model: SavedModel) -> Any:
     return _plain(converted)
 
 
-def to_fp16(model: Any) -> Any:
-    """Return the network with weights and arithmetic in FP16; image and features stay float32."""
+def to_fp16(model: Any, float32_first: int = 0) -> Any:
+    """Return the network with weights and arithmetic in FP16; image and features stay float32.
+
+    float32_first: so many convolutions from the image on, and what lies between them, stay float32 too.
+    """
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and np.abs(numpy_helper.to_array(tensor)).max(initial=0.0) > FP16_MAX:
             message = f"the weights {tensor.name[:80]} exceed FP16's {FP16_MAX:g}; use --precision fp32"
             raise LabError(message)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    half = OnnxModel(convert_float_to_float16(copy, keep_io_types=True))
+    kept = _up_to(copy, float32_first)
+    half = OnnxModel(convert_float_to_float16(copy, keep_io_types=True, node_block_list=kept))
     half.topological_sort()  # the converter puts its casts last
+    del half.model.graph.value_info[:]  # types from before
     return half.model
+
+
+def _up_to(model: Any, convolutions: int) -> list[str]:
+    """Return the names of the nodes before the convolution of this number, counted from nought."""
+    places = [place for place, node in enumerate(model.graph.node) if node.op_type == "Conv"]
+    if convolutions >= len(places):
+        message = f"the network has {len(places)} convolutions: keep fewer in float32, or use --precision fp32"
+        raise LabError(message)
+    return [node.name for node in model.graph.node[: places[convolutions]]] if convolutions else []
 
 
 def rehearsal(half: Any) -> tuple[Any, tuple[str, ...]]:

@@ -69,14 +69,16 @@ class Difference:
     same_peak: bool
     peak_agrees: bool
     same_outcome: bool
+    outcome_agrees: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """The comparison over all images; the last three are shares of them.
+    """The comparison over all images; the last four are shares of them.
 
     same_peaks: the peak lies in the same cell. peaks: in the same one, or in one that by the reference's own map is as
-    strong to within PEAK_TIE of the peak: two cells so close are a tie that rounding may turn over.
+    strong to within PEAK_TIE of the peak: two cells so close are a tie that rounding may turn over. outcomes: the same
+    one, or positive and inconclusive where such a tie moved the peak onto the border or off it; a negative is no tie.
     """
 
     images: int
@@ -85,6 +87,7 @@ class Parity:
     probability: float
     same_peaks: float
     peaks: float
+    same_outcomes: float
     outcomes: float
 
     def broken(self, bounds: Bounds) -> list[str]:
@@ -94,7 +97,7 @@ class Parity:
             ("difference of the logit", self.logit, bounds.logit, self.logit <= bounds.logit),
             ("difference of p", self.probability, bounds.probability, self.probability <= bounds.probability),
             ("agreeing peaks", self.peaks, bounds.peaks, self.peaks >= bounds.peaks),
-            ("same outcome", self.outcomes, bounds.outcomes, self.outcomes >= bounds.outcomes),
+            ("agreeing outcomes", self.outcomes, bounds.outcomes, self.outcomes >= bounds.outcomes),
         ]
         return [f"{what} {found:.6g} (bound {bound:g})" for what, found, bound, kept in pairs if not kept]
 
@@ -165,13 +168,18 @@ def difference(wanted: Said, found: Said) -> Difference:
     """Return how far two models are apart on one image."""
     a, b = (said.features.ravel().astype(np.float64) for said in (wanted, found))
     peak, highest = int(found.shown.argmax()), float(wanted.shown.max())
+    same_peak = peak == int(wanted.shown.argmax())
+    peak_agrees = bool(wanted.shown[peak] >= highest - PEAK_TIE * abs(highest))
+    same_outcome = wanted.outcome is found.outcome
+    tied = peak_agrees and not same_peak and Outcome.NEGATIVE not in {wanted.outcome, found.outcome}
     return Difference(
         cosine=float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))),
         logit=abs(wanted.z - found.z),
         probability=abs(wanted.p - found.p),
-        same_peak=peak == int(wanted.shown.argmax()),
-        peak_agrees=bool(wanted.shown[peak] >= highest - PEAK_TIE * abs(highest)),
-        same_outcome=wanted.outcome is found.outcome,
+        same_peak=same_peak,
+        peak_agrees=peak_agrees,
+        same_outcome=same_outcome,
+        outcome_agrees=same_outcome or tied,
     )
 
 
@@ -184,7 +192,8 @@ def summary(found: Sequence[Difference]) -> Parity:
         probability=float(np.max([one.probability for one in found])),
         same_peaks=float(np.mean([one.same_peak for one in found])),
         peaks=float(np.mean([one.peak_agrees for one in found])),
-        outcomes=float(np.mean([one.same_outcome for one in found])),
+        same_outcomes=float(np.mean([one.same_outcome for one in found])),
+        outcomes=float(np.mean([one.outcome_agrees for one in found])),
     )
 
 

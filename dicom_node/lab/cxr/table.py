@@ -12,7 +12,7 @@ from dicom_node.lab.cxr.parity import BOUNDS
 
 if TYPE_CHECKING:
     from dicom_node.lab.cxr.importer import Tried
-    from dicom_node.lab.cxr.parity import Parity
+    from dicom_node.lab.cxr.parity import Bounds, Parity
 
 
 def print_table(precision: str, tried: Tried) -> None:
@@ -27,7 +27,8 @@ def print_table(precision: str, tried: Tried) -> None:
     table.add_row("largest |dp|", *[f"{one.probability:.2e}" for one in columns], f"<= {bounds.probability:g}")
     table.add_row("same peak cell", *[_share(one, "same_peaks") for one in columns], "")
     table.add_row("same or tied peak cell", *[_share(one, "peaks") for one in columns], f">= {bounds.peaks:.0%}")
-    table.add_row("same outcome", *[_share(one, "outcomes") for one in columns], f">= {bounds.outcomes:.1%}")
+    table.add_row("same outcome", *[_share(one, "same_outcomes") for one in columns], "")
+    table.add_row("same outcome, or by a tied peak", *[_share(one, "outcomes") for one in columns], _least(bounds))
     if tried.range is not None:
         reached = f"{tried.range.largest:.5g} ({tried.range.image})"
         table.add_row("largest magnitude", "", reached, f"<= {FP16_MAX:g}")
@@ -37,6 +38,10 @@ def print_table(precision: str, tried: Tried) -> None:
         console.print(
             f"overflow searched on these and {tried.extremes} extreme images; largest at {tried.range.result}"
         )
+
+
+def _least(bounds: Bounds) -> str:
+    return f">= {bounds.outcomes:.1%}"
 
 
 def _share(found: Parity, name: str) -> str:

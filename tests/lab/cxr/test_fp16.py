@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.preprocess import prepare
+from dicom_node.lab.runs import LabError
 from tests.lab.cxr.conftest import import_cxr
 from tests.support.published_probe import Probe
 
@@ -39,8 +40,8 @@ def _two_products(first: float, second: float) -> Any:
         numpy_helper.from_array(np.full((1, 1, 1, 1), w, np.float32), n) for w, n in ((first, "a"), (second, "b"))
     ]
     nodes = [
-        helper.make_node("Conv", ["image", "a"], ["between"]),
-        helper.make_node("Conv", ["between", "b"], ["features"]),
+        helper.make_node("Conv", ["image", "a"], ["between"], name="first"),
+        helper.make_node("Conv", ["between", "b"], ["features"], name="second"),
     ]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "features")]
     graph = helper.make_graph(nodes, "two", ends[:1], ends[1:], weights)
@@ -57,6 +58,19 @@ def _run(onnx_export: Any, parity: Any, folder: Path, network: Any, value: float
     rehearsal = parity.Rehearsal(folder / "rehearsal.onnx", results, 1)
     rehearsal.image = "this one"
     return float(plain[0, 0, 0, 0]), float(rehearsal.embed(image)[0, 0, 0]), rehearsal.range
+
+
+def test_the_first_convolutions_stay_float32_where_that_is_asked(onnx_export: Any, parity: Any, tmp_path: Path) -> None:
+    network = _two_products(3.0, 1 / 3.0)
+    half = onnx_export.to_fp16(network, 1)
+    kinds = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    assert kinds == {"a": TensorProto.FLOAT, "b": TensorProto.FLOAT16}
+    onnx_export.write(half, tmp_path / "half.onnx")
+    image = np.full((1, 1, 4, 4), 2.0, dtype=np.float32)
+    (plain,) = parity.session(tmp_path / "half.onnx", 1).run(None, {"image": image})
+    assert float(plain[0, 0, 0, 0]) == pytest.approx(2.0, rel=1e-2)
+    with pytest.raises(LabError, match="has 2 convolutions"):
+        onnx_export.to_fp16(network, 2)
 
 
 def test_an_overflow_between_two_layers_is_found_where_onnx_runtime_hides_it(

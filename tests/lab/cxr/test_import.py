@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,12 +17,13 @@ from dicom_node.core.decision import aggregate
 from dicom_node.core.errors import BundleError
 from dicom_node.core.findings import Outcome
 from dicom_node.core.intended_use import ViewAttributes
-from dicom_node.inference import cxr_preprocess, head
+from dicom_node.inference import cxr_preprocess, head, known_answer
 from dicom_node.inference.bundle import Bundle, load_bundle
 from dicom_node.inference.evidence import evidence_map
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.pipeline import Pipeline
 from dicom_node.inference.preprocess import prepare
+from dicom_node.lab import bundle_files, cards
 from dicom_node.part10.decode import decode
 from dicom_node.part10.writer import encode
 from dicom_node.report.display import to_display
@@ -29,9 +32,6 @@ from tests.lab.cxr.conftest import import_cxr
 from tests.support.fracatlas import Factory
 from tests.support.published_probe import TEMPERATURE, Probe, write_probe
 from tests.support.results import read_report
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BOUNDS = {"fp32": (0.99999, 0.01), "fp16": (0.999, 0.05)}
 
@@ -75,6 +75,50 @@ def test_what_was_measured_is_kept_and_lies_within_the_bounds(bundle: Bundle) ->
     assert f"{metrics['parity_largest_logit_difference']:.3g}" in card
     assert "not measured here | |\n| --- | --- |\n| auc | 0.882 |" in card
     assert "/" not in bundle.manifest.training["command"].replace("'", "")
+
+
+def test_its_card_is_renewed_from_its_manifest_as_any_bundle_s(bundle: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
+    assert not cards.renew(folder)
+    card = folder / "MODEL_CARD.md"
+    written = card.read_text(encoding="utf-8")
+    card.write_text("Not tried yet.\n", encoding="utf-8")
+    bundle_files.write_sums(folder)
+    assert cards.renew(folder)
+    assert card.read_text(encoding="utf-8") == written
+    known = load_bundle(folder).manifest.known_answer
+    assert known is not None
+    assert known.logit == pytest.approx(known_answer.answer(bundle, OnnxEmbedder(bundle)), abs=1e-4)
+
+
+def _said(outcome: Outcome, peak: int, second: float) -> Any:
+    """Return what a model says whose map has its peak in one cell and `second` in the three others."""
+    from dicom_node.lab.cxr import parity  # noqa: PLC0415 - needs TensorFlow
+
+    shown = np.full(4, second, dtype=np.float32)
+    shown[peak] = 1.0
+    return parity.Said(np.ones((2, 2, 3), dtype=np.float32), 1.0, 0.75, shown, outcome)
+
+
+@pytest.mark.usefixtures("tf")
+@pytest.mark.parametrize(
+    ("outcomes", "peaks", "second", "agrees"),
+    [
+        ((Outcome.POSITIVE, Outcome.POSITIVE), (0, 1), 0.5, True),
+        ((Outcome.POSITIVE, Outcome.INCONCLUSIVE), (0, 1), 0.995, True),
+        ((Outcome.POSITIVE, Outcome.INCONCLUSIVE), (0, 1), 0.98, False),
+        ((Outcome.POSITIVE, Outcome.INCONCLUSIVE), (0, 0), 0.995, False),
+        ((Outcome.POSITIVE, Outcome.NEGATIVE), (0, 1), 0.995, False),
+        ((Outcome.NEGATIVE, Outcome.INCONCLUSIVE), (0, 1), 0.995, False),
+    ],
+)
+def test_an_outcome_that_a_tied_peak_turns_agrees_and_a_negative_never_does(
+    outcomes: tuple[Outcome, Outcome], peaks: tuple[int, int], second: float, *, agrees: bool
+) -> None:
+    from dicom_node.lab.cxr import parity  # noqa: PLC0415 - as above
+
+    wanted, found = (_said(outcome, peak, second) for outcome, peak in zip(outcomes, peaks, strict=True))
+    assert parity.difference(wanted, found).outcome_agrees is agrees
 
 
 def test_terms_go_with_the_weights_and_git_does_not_take_them(bundle: Bundle) -> None:

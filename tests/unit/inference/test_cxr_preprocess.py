@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from dicom_node.inference import cxr_preprocess as cxr
 from dicom_node.inference.preprocess import prepare
@@ -62,6 +63,14 @@ def test_edgefracture_v1_is_a_lanczos_stretch_in_8_bit(shape: tuple[int, int]) -
     wanted = np.clip(_lanczos_weights(shape[0], 1024) @ along, 0, 255)
     # Rounding alone leaves up to 0.45; OpenCV's filters and Pillow's others leave from 0.77 to 9.
     assert float(np.sqrt(((plane - wanted) ** 2).mean())) < 0.5
+
+
+@pytest.mark.parametrize("shape", [(2500, 3000), (1789, 943), (264, 58), (313, 3021)])
+def test_edgefracture_v1_is_pillow_s_lanczos_bit_by_bit_along_the_rows_first(shape: tuple[int, int]) -> None:
+    eight = (legacy_resize.noise(*shape) >> 8).astype(np.uint8)
+    along = Image.fromarray(eight).resize((1024, shape[0]), Image.Resampling.LANCZOS)
+    wanted = np.asarray(along.resize((1024, 1024), Image.Resampling.LANCZOS))
+    assert np.array_equal(cxr.client_plane(cxr.EDGEFRACTURE_V1, eight.astype(np.uint16) * np.uint16(257)), wanted)
 
 
 def test_edgefracture_v1_gives_back_what_an_8_bit_file_held() -> None:

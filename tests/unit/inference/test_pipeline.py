@@ -46,6 +46,15 @@ def with_bias(value: float) -> dict[str, np.ndarray]:
     return {"bias": np.array([value], dtype=np.float32)}
 
 
+def test_c45_features_that_are_one_value_everywhere_are_withheld(make_bundle, hand) -> None:
+    bundle = load_bundle(make_bundle())
+    stuck = Fixed(np.full((32, 32, 4), 0.5, dtype=np.float32))
+    finding = Pipeline(bundle, stuck).analyse("1.2.3", HAND, Radiograph(hand)).finding
+    assert (finding.outcome, finding.probability) == (Outcome.NOT_ANALYSED, None)
+    assert finding.reason is not None
+    assert (finding.reason.code, finding.reason.blames_model) == (ReasonCode.CONSTANT, True)
+
+
 def test_a_real_network_is_scored_and_the_map_sums_to_the_score(make_bundle, hand) -> None:
     bundle = load_bundle(make_bundle())
     embedder = OnnxEmbedder(bundle)
@@ -66,7 +75,7 @@ def test_a_real_network_is_scored_and_the_map_sums_to_the_score(make_bundle, han
 
 def test_the_outcome_is_the_core_s_decision(make_bundle, hand) -> None:
     bundle = load_bundle(make_bundle())
-    for peak in (-50.0, 0.0, 5.0, 50.0):
+    for peak in (-50.0, 0.1, 5.0, 50.0):
         analysis = Pipeline(bundle, Fixed(features(peak))).analyse("1.2.3", HAND, Radiograph(hand))
         measures = measure(analysis.shown_map.values, analysis.shown_map.body, 0.5)
         assert (analysis.finding.outcome, analysis.finding.reason) == decide_view(

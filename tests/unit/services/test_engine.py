@@ -11,6 +11,7 @@ from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
 from dicom_node.core.model_identity import FALLBACK
 from dicom_node.inference import plans
 from dicom_node.inference.bundle import load_bundle
+from dicom_node.lab import bundle_files
 from dicom_node.services import engine
 from dicom_node.services.engine import HeldEngine, open_engine
 from dicom_node.services.model import load_model
@@ -120,6 +121,7 @@ def test_c44_what_is_wrong_with_tensorrt_is_said_and_onnx_runtime_takes_over(
     assert f"(instead of TensorRT: {model.fallback})" in model.runtime
     assert (FALLBACK, model.fallback) in model.pipeline.model.parameters
     assert str(accepted) not in model.fallback
+    assert model.stale is (broken in {break_nothing_built, break_other_tensorrt, break_plan})
     assert [event["event"] for event in events] == ["engine.fallback"]
     assert device.left() == []
 
@@ -129,6 +131,7 @@ def test_without_fallback_there_is_no_result_and_the_reason_is_said(accepted, de
     model = load_model(settings(accepted, runtime="tensorrt", fallback=False), strikes_file)
     assert model.pipeline is None
     assert "TensorRT was 10.3.0, is 10.7.0" in model.problem
+    assert model.stale
     device.version, device.fail = "10.3.0", {"mem_alloc": 0}
     with pytest.raises(WorkerCrashed, match="no room"):
         load_model(settings(accepted, runtime="tensorrt", fallback=False), strikes_file)
@@ -244,7 +247,70 @@ def test_onnx_runtime_s_failure_ends_the_worker_too():
             raise WorkerCrashed(message)
 
     with pytest.raises(EngineLost, match="failed on an image"):
-        HeldEngine(Failing).embed(TENSOR)
+        HeldEngine(Failing, lambda _embedder: None).embed(TENSOR)
+
+
+class Answering:
+    """An embedder that gives the same features to whatever it is asked, and counts how often it was closed."""
+
+    runtime = "answering"
+    closed = 0
+
+    def embed(self, _tensor):
+        return np.arange(400, dtype=np.float32).reshape(2, 2, 100)
+
+    def close(self):
+        self.closed += 1
+
+
+def test_c45_another_known_answer_at_the_start_and_nothing_is_scored(compact, strikes_file):
+    manifest = compact / "manifest.toml"
+    manifest.write_text(
+        manifest.read_text().replace("tolerance = 0.05", "tolerance = 1e-12").replace("logit = -", "logit = ")
+    )
+    bundle_files.write_sums(compact)
+    model = load_model(settings(compact), strikes_file)
+    assert (model.pipeline, model.runtime) == (None, "none")
+    assert "nothing is scored" in model.problem
+
+
+def test_c45_the_known_answer_is_asked_again_of_an_engine_that_is_loaded():
+    engine, asked = Answering(), []
+
+    def prove(_embedder):
+        asked.append(1)
+        if len(asked) > 2:
+            message = "the model answers 2 where 1 is right"
+            raise BundleError(message)
+
+    held = HeldEngine(lambda: engine, prove)
+    held.test()
+    assert len(asked) == 2
+    held.release()
+    held.test()
+    assert len(asked) == 2
+    with pytest.raises(EngineLost, match="could not be loaded again: the model answers 2"):
+        held.embed(TENSOR)
+    assert engine.closed == 2
+
+
+def test_c45_a_failed_self_test_loses_the_engine():
+    answers = [None, BundleError("the model answers 2 where 1 is right")]
+
+    def prove(_embedder):
+        answer = answers.pop(0)
+        if answer:
+            raise answer
+
+    with pytest.raises(EngineLost, match="the self-test failed: the model answers 2"):
+        HeldEngine(Answering, prove).test()
+
+
+def test_c45_features_that_stay_when_the_image_changes_lose_the_engine():
+    held = HeldEngine(Answering, lambda _embedder: None)
+    np.testing.assert_array_equal(held.embed(TENSOR), held.embed(TENSOR.copy()))
+    with pytest.raises(EngineLost, match="features of the image before for another one"):
+        held.embed(TENSOR + 1)
 
 
 def test_tensorrt_whose_libraries_do_not_load_is_said(accepted, monkeypatch, strikes_file):

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from dicom_node.core.errors import EngineLost, WorkerCrashed
 from dicom_node.services import process, worker
-from dicom_node.services.messages import AnalyseJob, Failed
+from dicom_node.services.messages import AnalyseJob, Failed, Idle
+from dicom_node.services.model import Model
 from dicom_node.settings import AnalysisSettings, NodeSettings, Settings
 
 JOB = AnalyseJob("1.2", "1.3", "1.4", "CR", "ab/abc", "work/1-1")
@@ -59,6 +60,35 @@ def test_c44_a_lost_engine_ends_the_process_with_a_failure(make, monkeypatch):
     assert [(event["event"], event["reason"]) for event in events] == [("engine.lost", "the GPU failed on an image")]
 
 
+def test_c45_the_model_is_asked_its_known_answer_once_a_day_and_another_ends_the_process(make, monkeypatch):
+    class Asked:
+        runtime = "asked"
+        times = 0
+
+        def test(self):
+            self.times += 1
+            if self.times > 1:
+                message = "the self-test failed"
+                raise EngineLost(message)
+
+    def end(status):
+        raise Ended(status)
+
+    monkeypatch.setattr(process, "end", end)
+    model, one = Asked(), make()
+    one._test_daily(model)
+    assert model.times == 0
+    one._last_test -= 86400.0
+    with capture_logs() as events:
+        one._test_daily(model)
+        one._test_daily(model)
+        assert model.times == 1
+        one._last_test -= 86400.0
+        with pytest.raises(Ended, match=str(process.EXIT_FAILED)):
+            one._test_daily(model)
+    assert [event["event"] for event in events] == ["selftest.passed", "selftest.failed"]
+
+
 def test_a_decoder_that_cannot_be_started_is_only_a_failed_job(make):
     assert make()._do(JOB, Bench(WorkerCrashed("no decoder"))) == Failed("no decoder")
 
@@ -75,6 +105,37 @@ def test_an_idle_engine_is_released_after_the_time_set_and_never_without_one(mak
     for_ever._last_image = time.monotonic() - 1e6
     for_ever._rest(model)
     assert model.count == 1
+
+
+def test_the_worker_has_a_stale_plan_built_where_the_settings_allow_it_and_ends_when_it_is_there(make, monkeypatch):
+    class Built:
+        def succeeded(self):
+            return True
+
+    class Node:
+        def __init__(self):
+            self.messages = [Idle(), Idle()]
+
+        def send(self, _message):
+            pass
+
+        def receive(self):
+            return self.messages.pop(0)
+
+        def close(self):
+            pass
+
+    started = []
+    monkeypatch.setattr(worker.rebuild, "start", lambda *asked: started.append(asked) or Built())
+    stale, fits = Model("ab", None, None, "no plan", stale=True), Model("ab", None, None, None)
+    assert make()._start_rebuild(stale) is None
+    assert make(rebuild=True)._start_rebuild(fits) is None
+    one, node = make(rebuild=True), Node()
+    one._rebuild = one._start_rebuild(stale)
+    assert [asked[-1] for asked in started] == ["no plan"]
+    one._serve(node, Bench(None), stale)
+    assert one._stopping.is_set()
+    assert len(node.messages) == 1
 
 
 def test_too_little_memory_at_the_start_ends_the_worker_in_one_line(tmp_path, monkeypatch):
