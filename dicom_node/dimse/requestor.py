@@ -139,7 +139,7 @@ class Requestor:
         answer = self._answer()
         if _STALL_S[0] < time.monotonic() - asked < _STALL_S[1]:
             # The peer waits for an acknowledgement before it sends the rest of its answer (Nagle): give it at once.
-            # Towards any other peer that costs speed: it is tried only where it stalls, and dropped where it is no help.
+            # Towards others that costs speed: it is tried only where a peer stalls, and dropped where it is no help.
             self._quickack = not self._quickack
         if answer.get(0x0120) != struct.pack("<H", self._message_id) or len(answer.get(0x0900, b"")) != 2:  # noqa: PLR2004 - a US
             self._lose("answered something else than it was asked")
