@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from dicom_node.destination_settings import DicomwebDestination
 
 _OK, _ACCEPTED, _CONFLICT, _TOO_LARGE, _UNSUPPORTED = 200, 202, 409, 413, 415
-_REFERENCED_SOP_INSTANCE_UID, _FAILURE_REASON, _FAILED_SOP = "00081155", "00081197", "00081198"
+_REFERENCED_SOP_INSTANCE_UID, _FAILURE_REASON = "00081155", "00081197"
+_FAILED_SOP, _REFERENCED_SOP = "00081198", "00081199"
+_UNKNOWN = status.CANNOT_UNDERSTAND
 
 
 class StowSession:
@@ -59,14 +61,15 @@ class StowSession:
         boundary = uuid.uuid4().hex
         parts = []
         for climb in pending:
-            head = f"--{boundary}\r\nContent-Type: application/dicom; transfer-syntax={climb.offer.item.transfer_syntax_uid}"
-            parts += [head.encode() + b"\r\n\r\n", climb.offer.item.path.read_bytes(), b"\r\n"]
+            # Without its transfer syntax, which the file's meta information names: Orthanc takes this header literally.
+            head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
+            parts += [head.encode(), climb.offer.item.path.read_bytes(), b"\r\n"]
         parts.append(f"--{boundary}--\r\n".encode())
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
         headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
         answer = self._web.request("POST", f"/studies/{parcel.study_instance_uid}", parts, headers)
         if answer.status in {_OK, _ACCEPTED, _CONFLICT}:
-            self._take(pending, _failures(answer.body), all_failed=answer.status == _CONFLICT)
+            self._take(pending, _answers(answer.body), status.SUCCESS if answer.status == _OK else _UNKNOWN)
         elif answer.status in {_UNSUPPORTED, _TOO_LARGE} and len(pending) > 1:
             for climb in pending:  # one at a time, to learn which of them it is
                 refusal = self._store(parcel, [climb])
@@ -78,10 +81,10 @@ class StowSession:
             return self._web.refusal(answer)
         return None
 
-    def _take(self, pending: list[_Climb], failures: dict[str, int], *, all_failed: bool) -> None:
-        rest = status.CANNOT_UNDERSTAND if all_failed and not failures else status.SUCCESS
+    def _take(self, pending: list[_Climb], answers: dict[str, int] | None, otherwise: int) -> None:
+        """Note what became of each instance; otherwise: of all, where the answer has no lists that can be read."""
         for climb in pending:
-            answer = failures.get(climb.offer.item.sop_instance_uid, rest)
+            answer = otherwise if answers is None else answers.get(climb.offer.item.sop_instance_uid, _UNKNOWN)
             if status.may_pass(answer):
                 message = f"{self._destination.name}: {ladder.name_of(climb.offer)} answered with 0x{answer:04X}"
                 raise DestinationUnavailable(message)
@@ -129,16 +132,21 @@ def open_stow(destination: DicomwebDestination) -> Iterator[StowSession]:
         yield StowSession(destination, web)
 
 
-def _failures(body: bytes) -> dict[str, int]:
-    """Return the failure reason of each instance in a store response (PS3.18 I.2), empty where it lists none."""
+def _answers(body: bytes) -> dict[str, int] | None:
+    """Return the status of each instance in a store response (PS3.18 I.2), None where it has no lists.
+
+    An instance in neither list was not stored, whatever the HTTP status says.
+    """
     try:
         response: Any = json.loads(body)
-        items = response.get(_FAILED_SOP, {}).get("Value", [])
-        return {
-            str(item[_REFERENCED_SOP_INSTANCE_UID]["Value"][0]): int(
-                item.get(_FAILURE_REASON, {}).get("Value", [status.CANNOT_UNDERSTAND])[0]
-            )
-            for item in items
-        }
+        if _REFERENCED_SOP not in response and _FAILED_SOP not in response:
+            return None
+        stored = {_uid(item): status.SUCCESS for item in response.get(_REFERENCED_SOP, {}).get("Value", [])}
+        failed = response.get(_FAILED_SOP, {}).get("Value", [])
+        return stored | {_uid(item): int(item.get(_FAILURE_REASON, {}).get("Value", [_UNKNOWN])[0]) for item in failed}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        return {}
+        return None
+
+
+def _uid(item: Any) -> str:
+    return str(item[_REFERENCED_SOP_INSTANCE_UID]["Value"][0])

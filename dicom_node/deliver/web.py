@@ -1,4 +1,4 @@
-"""HTTP to a destination with what Python brings: a body that is streamed, credentials from files, every wait bounded."""
+"""HTTP to a destination with what Python brings: a streamed body, credentials from files, every wait bounded."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class Web:
             if len(body) > _LARGEST_ANSWER or time.monotonic() > deadline:
                 self._connection.close()
                 break
+        response.close()  # what is read to its end is not yet closed, and the connection would take no other request
         return Answer(response.status, bytes(body), _retry_after(response.getheader("Retry-After", "")))
 
     def refusal(self, answer: Answer) -> str:
