@@ -15,6 +15,7 @@ from dicom_node.dimse import status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dicom_node.deliver.parcel import Offer, Parcel
     from dicom_node.destination_settings import DicomwebDestination
@@ -59,11 +60,11 @@ class StowSession:
     def _store(self, parcel: Parcel, pending: list[_Climb]) -> str | None:
         """Store the next rung of each slot; returns what a person must look at where the whole request is refused."""
         boundary = uuid.uuid4().hex
-        parts = []
+        parts: list[bytes | Path] = []
         for climb in pending:
             # Without its transfer syntax, which the file's meta information names: Orthanc takes this header literally.
             head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
-            parts += [head.encode(), climb.offer.item.path.read_bytes(), b"\r\n"]
+            parts += [head.encode(), climb.offer.item.path, b"\r\n"]
         parts.append(f"--{boundary}--\r\n".encode())
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
         headers = {"Content-Type": kind, "Accept": "application/dicom+json"}

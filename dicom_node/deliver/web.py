@@ -9,13 +9,14 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from dicom_node.destination_settings import DicomwebDestination, FhirDestination
 
@@ -56,27 +57,39 @@ class Web:
         self._credentials = _credentials(destination)
         self._connection = connection
 
-    def request(self, method: str, path: str, parts: Sequence[bytes], headers: Mapping[str, str]) -> Answer:
-        """Send a request whose body is these parts, one after the other; returns any answer that is not passing.
+    def connect(self) -> None:
+        """Connect. Raises DestinationUnavailable where nobody answers."""
+        try:
+            self._connection.connect()
+        except OSError as error:
+            self._lose(error)
+
+    def request(self, method: str, path: str, parts: Sequence[bytes | Path], headers: Mapping[str, str]) -> Answer:
+        """Send a request whose body is these bytes and files, one after the other; returns what is no passing failure.
 
         Raises DestinationUnavailable on a passing failure, with the time that the server asks for (Retry-After).
         """
-        length = {"Content-Length": str(sum(len(part) for part in parts))} if parts else {}
+        length = {"Content-Length": str(sum(_size(part) for part in parts))} if parts else {}
+        body = (part if isinstance(part, bytes) else part.read_bytes() for part in parts) if parts else None
         try:
-            self._connection.request(
-                method, self._path + path, iter(parts) if parts else None, {**headers, **length, **self._credentials}
-            )
+            self._connection.request(method, self._path + path, body, {**headers, **length, **self._credentials})
             answer = self._read(self._connection.getresponse())
-        except (OSError, http.client.HTTPException) as error:
-            # The connection is in no known state: the next request opens a new one.
+        except FileNotFoundError:
             self._connection.close()
-            reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
-            message = f"{self._name} cannot be reached ({reason}): check that it runs and that its url is right"
-            raise DestinationUnavailable(message) from error
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            self._lose(error)
         if answer.status in _PASSING:
             message = f"{self._name} answered {answer.status}"
             raise DestinationUnavailable(message, answer.retry_after_s)
         return answer
+
+    def _lose(self, error: Exception) -> NoReturn:
+        """Say that the connection failed; it is in no known state, so the next request opens a new one."""
+        self._connection.close()
+        reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
+        message = f"{self._name} cannot be reached ({reason}): check that it runs and that its url is right"
+        raise DestinationUnavailable(message) from error
 
     def _read(self, response: http.client.HTTPResponse) -> Answer:
         deadline = time.monotonic() + self._timeout_s
@@ -99,7 +112,7 @@ class Web:
 def open_web(destination: DicomwebDestination | FhirDestination) -> Iterator[Web]:
     """Yield a connection to a server; credentials and certificates are read anew.
 
-    Raises DestinationRefused where their files cannot be used. The connection itself is made by the first request.
+    Raises DestinationRefused where their files cannot be used, DestinationUnavailable where nobody answers.
     """
     url = urlsplit(destination.url)
     host, port = url.hostname or "", url.port
@@ -117,9 +130,15 @@ def open_web(destination: DicomwebDestination | FhirDestination) -> Iterator[Web
         connection = http.client.HTTPConnection(host, port, timeout=destination.timeout_s)
     connection.blocksize = 1 << 18
     try:
-        yield Web(destination, connection)
+        web = Web(destination, connection)
+        web.connect()
+        yield web
     finally:
         connection.close()
+
+
+def _size(part: bytes | Path) -> int:
+    return len(part) if isinstance(part, bytes) else part.stat().st_size
 
 
 def _credentials(destination: DicomwebDestination | FhirDestination) -> dict[str, str]:

@@ -148,13 +148,13 @@ class Courier:
     def _fail(self, waiting: deque[tuple[Due, Parcel]], error: str, *, opened: bool, at_least_s: float = 0.0) -> None:
         """Note that the destination failed, and leave it alone for a while.
 
-        A result in whose middle it fails again and again waits by itself: the others are tried without it.
+        A result in whose middle it fails again while others get through waits by itself: they are tried without it.
         """
         if not waiting:
             return  # the goodbye failed, and everything was delivered
         due, _ = waiting.popleft()
         now, dice = self._clock(), self._dice()
-        if not (opened and due.interrupted):
+        if not (opened and due.interrupted and self._circuit.failures == 0):
             self._circuit = self._circuit.after_failure(self._backoff, now, dice, at_least_s)
         with self._ledger.transaction() as connection:
             destinations.failed(connection, self._destination.name, error, self._circuit.failures, now)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cxr, endtoend, kills
+from tests.benchmarks import cxr, endtoend, kills, sending
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
@@ -26,6 +26,8 @@ def main() -> int:
     console = Console(stderr=True)
     if arguments.bench == "cxr":
         return cxr.run(arguments.images, Console())
+    if arguments.bench == "send":
+        return sending.run(arguments.rounds, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
 
 
@@ -70,6 +72,8 @@ def _arguments() -> argparse.Namespace:
         "cxr", help="CXR Foundation: preprocessing, maps, FP16 rehearsed", description=cxr.__doc__
     )
     sub.add_argument("--images", type=int, default=16, help="radiographs to rehearse FP16 on (default %(default)s)")
+    sub = subparsers.add_parser("send", help="C-STORE beside DCMTK's storescu", description=sending.__doc__)
+    sub.add_argument("--rounds", type=int, default=5, help="rounds; medians are printed (default %(default)s)")
     help_ = {
         "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",

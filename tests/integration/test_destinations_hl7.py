@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
-import hl7
 import pytest
 
 from tests.support import brief
 from tests.support.published import Outgoing
+from tests.support.ris import Ris
 from tests.support.stub_pacs import Listener
 from tests.support.waiting import free_port
 
@@ -19,33 +19,6 @@ pytestmark = pytest.mark.timeout(60)
 def outgoing(tmp_path):
     with contextlib.ExitStack() as stack:
         yield lambda *destinations, **more: stack.enter_context(Outgoing(tmp_path / "state", *destinations, **more))
-
-
-class Ris:
-    """An MLLP listener; `codes` are its next acknowledgements, then AA."""
-
-    def __init__(self, *codes, slow=False):
-        self.codes, self.messages, self._slow = list(codes), [], slow
-
-    def __call__(self, connection):
-        received = b""
-        while True:
-            while b"\x1c\r" not in received:
-                part = connection.recv(4096)
-                if not part:
-                    return
-                received += part
-            frame, _, received = received.partition(b"\x1c\r")
-            message = hl7.parse(frame.removeprefix(b"\x0b").decode())
-            self.messages.append(message)
-            code = self.codes.pop(0) if self.codes else "AA"
-            if code == "silence":
-                continue
-            answer = (
-                b"\x0b" + str(message.create_ack(code)).encode() + b"\x1c\r" if code != "noise" else b"\x0bhello\x1c\r"
-            )
-            for piece in [answer[i : i + 7] for i in range(0, len(answer), 7)] if self._slow else [answer]:
-                connection.sendall(piece)
 
 
 def destination(port, **more):
