@@ -75,6 +75,24 @@ class DicomDestination(_Objects, _Destination):
     """Host name or address."""
     port: int = Field(ge=1, le=65535)
     """TCP port."""
+    tls_ca_file: Path | None = None
+    """PEM file of the certificate authorities that vouch for the PACS; with it the connection is TLS, 1.2 or later."""
+    tls_certificate_file: Path | None = None
+    """PEM file of our own certificate, where the PACS wants one."""
+    tls_key_file: Path | None = None
+    """PEM file of its private key, without a passphrase."""
+    tls_check_host: bool = False
+    """Whether the PACS's certificate must name its host: those of many devices do not."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> DicomDestination:
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            message = "tls_certificate_file and tls_key_file belong together"
+            raise ValueError(message)
+        if self.tls_certificate_file and not self.tls_ca_file:
+            message = "tls_certificate_file without tls_ca_file: name who vouches for the PACS"
+            raise ValueError(message)
+        return self
 
 
 class DicomwebDestination(_Web, _Objects, _Destination):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dicom_node.core.errors import DestinationUnavailable
+from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
 from dicom_node.deliver import ladder
 from dicom_node.dimse import status
 from dicom_node.dimse.scu import Context, Peer, open_sender
@@ -54,10 +55,31 @@ class DicomSession:
 @contextmanager
 def open_dicom(destination: DicomDestination, calling_ae: str, parcels: Sequence[Parcel]) -> Iterator[DicomSession]:
     """Yield an association in which every alternative of every parcel was proposed."""
-    peer = Peer(destination.ae_title, destination.host, destination.port, destination.timeout_s)
+    peer = peer_of(destination)
     contexts = [offer.item.context for parcel in parcels for offer in _wanted(destination, parcel)]
     with open_sender(peer, calling_ae, contexts) as sender:
         yield DicomSession(destination, sender)
+
+
+def peer_of(destination: DicomDestination) -> Peer:
+    """Return a destination's address, with TLS where it has a CA file; the files are read anew.
+
+    Raises DestinationRefused where one of them cannot be used.
+    """
+    where = (destination.ae_title, destination.host, destination.port, destination.timeout_s)
+    if destination.tls_ca_file is None:
+        return Peer(*where)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = destination.tls_check_host
+    try:
+        context.load_verify_locations(destination.tls_ca_file)
+        if destination.tls_certificate_file is not None:
+            context.load_cert_chain(destination.tls_certificate_file, destination.tls_key_file, password="")
+    except OSError as error:
+        message = f"{destination.name}: the files of its TLS settings cannot be used ({type(error).__name__})"
+        raise DestinationRefused(message) from error
+    return Peer(*where, tls=context)
 
 
 def _wanted(destination: DicomDestination, parcel: Parcel) -> tuple[Offer, ...]:

@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.core.errors import DestinationRefused
+from dicom_node.deliver.dicom import peer_of
 from dicom_node.deliver.ladder import SR_CLASSES
 from dicom_node.destination_settings import DicomDestination, FhirDestination, Hl7Destination
-from dicom_node.dimse.scu import Context, Peer, open_sender
+from dicom_node.dimse.scu import Context, open_sender
 
 if TYPE_CHECKING:
     from dicom_node.destination_settings import DestinationSettings, DicomwebDestination
@@ -42,10 +43,9 @@ def probe(destination: DestinationSettings, calling_ae: str) -> dict[str, Any]:
 
 
 def _dicom(destination: DicomDestination, calling_ae: str) -> dict[str, Any]:
-    peer = Peer(destination.ae_title, destination.host, destination.port, destination.timeout_s)
     proposed: list[Context] = [(_PAGES, syntax) for syntax in (*_COMPRESSED, _EXPLICIT)]
     proposed += [(sop_class, _EXPLICIT) for sop_class in (_STATES, *SR_CLASSES.values())]
-    with open_sender(peer, calling_ae, [_VERIFICATION, *proposed]) as sender:
+    with open_sender(peer_of(destination), calling_ae, [_VERIFICATION, *proposed]) as sender:
         accepted = sorted(sender.accepted - {_VERIFICATION})
         if _VERIFICATION in sender.accepted:
             sender.echo()

@@ -21,8 +21,9 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotific
 from dicom_node.core.errors import DestinationUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from pynetdicom.pdu_items import PresentationContextItemAC
     from typing_extensions import Buffer
 
 Context = tuple[str, str]
@@ -191,14 +192,18 @@ class Requestor:
             answer.decode(struct.pack(">BBI", kind, 0, len(body)) + body)
             information = answer.user_information
             maximum = (information.maximum_length if information else None) or _LARGEST_PDU
+            proposed = {2 * number + 1: context for number, context in enumerate(contexts[:MAX_CONTEXTS])}
             accepted = {
-                contexts[(item.presentation_context_id - 1) // 2]: item.presentation_context_id
+                proposed[item.presentation_context_id]: item.presentation_context_id
                 for item in answer.presentation_context
                 if item.presentation_context_id and item.result == 0
             }
+            wrong = [item for item in answer.presentation_context if item.result == 0 and not _is_as(item, proposed)]
         except Exception:  # noqa: BLE001
             # Whatever pynetdicom raises on bytes that are no answer to an association request.
             self._lose("did not answer in DICOM")
+        if wrong:
+            self._lose("accepted a transfer syntax that was not proposed")
         return accepted, max(min(maximum, _LARGEST_PDU), 1024)
 
     def _pdu(self) -> tuple[int, bytes]:
@@ -244,6 +249,11 @@ class Requestor:
     def _lose(self, what: str) -> NoReturn:
         message = f"{self._peer} {what}"
         raise DestinationUnavailable(message)
+
+
+def _is_as(item: PresentationContextItemAC, proposed: Mapping[int, Context]) -> bool:
+    """Tell whether a context was accepted in the one transfer syntax that was proposed for it."""
+    return item.transfer_syntax == proposed[item.presentation_context_id or 0][1]
 
 
 def _connect(peer: Peer) -> socket.socket:

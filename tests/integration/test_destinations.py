@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import re
 import socket
-import struct
 import time
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from dicom_node.ledger.overview import Overview
 from tests.support.parcels import EXPLICIT, JPEG_LS, PR, RUNGS, SC, SR
 from tests.support.published import Outgoing
-from tests.support.stub_pacs import Listener, StubPacs
+from tests.support.stub_pacs import Listener, StubPacs, accept_association, read_pdu
 from tests.support.waiting import free_port
 
 pytestmark = pytest.mark.timeout(60)
@@ -95,27 +94,6 @@ def test_c42_each_answer_has_its_consequence(outgoing, status, state):
         if state != "done":
             assert f"0x{status:04X}" in delivery["last_error"]
             assert "Canary" not in delivery["last_error"]
-
-
-def read_pdu(sock):
-    head = sock.recv(6, socket.MSG_WAITALL)
-    return sock.recv(struct.unpack(">I", head[2:])[0], socket.MSG_WAITALL)
-
-
-def accept_association(sock):
-    """Answer an A-ASSOCIATE-RQ: every context in the one syntax that it proposes."""
-    body, items, offset = read_pdu(sock), b"", 68
-    while offset < len(body):
-        kind, length = body[offset], struct.unpack_from(">H", body, offset + 2)[0]
-        if kind == 0x20:
-            syntax = body[body.index(b"\x40\x00", offset + 8) : offset + 4 + length]
-            items += struct.pack(">BBHBBBB", 0x21, 0, 4 + len(syntax), body[offset + 4], 0, 0, 0) + syntax
-        offset += 4 + length
-    name = b"1.2.840.10008.3.1.1.1"
-    items = struct.pack(">BBH", 0x10, 0, len(name)) + name + items
-    items += b"\x50\x00\x00\x08\x51\x00\x00\x04\x00\x00\x40\x00"
-    answer = body[:2] + b"\0\0" + body[4:68] + items
-    sock.sendall(struct.pack(">BBI", 2, 0, len(answer)) + answer)
 
 
 def stop_reading(sock):

@@ -179,7 +179,7 @@ def test_credentials_go_with_each_request(outgoing, tmp_path):
     assert [seen.headers["Authorization"] for seen in web.seen] == ["Bearer secret", "Basic dXNlcjpwYXNz"]
 
 
-@pytest.mark.usefixtures("orthanc_installed")
+@pytest.mark.usefixtures("dicomweb_installed")
 def test_orthancs_dicomweb_plugin_stores_a_result_and_refuses_a_stranger(outgoing, tmp_path):
     (tmp_path / "password").write_text("node:secret\n")
     pacs = Orthanc(tmp_path / "pacs", free_port(), Forward.NONE, dicomweb={"node": "secret"})

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 NODE_AE = "DICOMNODE"
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 # SendToModality goes through one long-lived association and forgets what it could not send; the REST route makes a job
 # of its own for each instance, which fails visibly and can be sent again.
@@ -73,8 +74,7 @@ def _dicomweb(users: dict[str, str] | None) -> dict[str, Any]:
     """Return the settings that load the DICOMweb plugin, if it is wanted."""
     if users is None:
         return {}
-    plugin = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-    return {"Plugins": [plugin], "AuthenticationEnabled": True, "RegisteredUsers": users}
+    return {"Plugins": [str(DICOMWEB)], "AuthenticationEnabled": True, "RegisteredUsers": users}
 
 
 class Orthanc:

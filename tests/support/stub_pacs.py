@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +104,26 @@ class Listener:
         # An accept that waits keeps the port: wake it.
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def read_pdu(sock: socket.socket) -> bytes:
+    """Return the body of the next PDU."""
+    head = sock.recv(6, socket.MSG_WAITALL)
+    return sock.recv(struct.unpack(">I", head[2:])[0], socket.MSG_WAITALL)
+
+
+def accept_association(sock: socket.socket, syntax: bytes = b"", longest: int = 16384) -> None:
+    """Answer an A-ASSOCIATE-RQ: every context in the one syntax that it proposes, or in another."""
+    body, items, offset = read_pdu(sock), b"", 68
+    while offset < len(body):
+        kind, length = body[offset], struct.unpack_from(">H", body, offset + 2)[0]
+        if kind == 0x20:
+            named = body[body.index(b"\x40\x00", offset + 8) : offset + 4 + length]
+            named = struct.pack(">BBH", 0x40, 0, len(syntax)) + syntax if syntax else named
+            items += struct.pack(">BBHBBBB", 0x21, 0, 4 + len(named), body[offset + 4], 0, 0, 0) + named
+        offset += 4 + length
+    name = b"1.2.840.10008.3.1.1.1"
+    items = struct.pack(">BBH", 0x10, 0, len(name)) + name + items
+    items += b"\x50\x00\x00\x08\x51\x00\x00\x04" + struct.pack(">I", longest)
+    answer = body[:2] + b"\0\0" + body[4:68] + items
+    sock.sendall(struct.pack(">BBI", 2, 0, len(answer)) + answer)

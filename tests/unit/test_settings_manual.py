@@ -57,8 +57,8 @@ def test_no_section_is_unknown() -> None:
 
 def test_the_destination_that_is_shown_has_every_key_and_the_defaults() -> None:
     shown = example_destinations()["dicom"]
-    assert set(shown) == set(DicomDestination.model_fields)
-    assert {name: shown[name] for name in defaults(DicomDestination)} == defaults(DicomDestination)
+    written_out = {name: value for name, value in defaults(DicomDestination).items() if value is not None}
+    assert {name: shown[name] for name in written_out} == written_out
 
 
 @pytest.mark.parametrize("kind", DESTINATION_KINDS)
