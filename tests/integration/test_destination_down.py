@@ -27,6 +27,8 @@ def test_results_wait_for_a_destination_that_is_down_and_others_have_them_meanwh
     assert {Bundle.model_validate_json(path.read_bytes()).type for path in copies.iterdir()} == {"collection"}
     assert [str(message.segment("OBR")[25]) for message in ris.messages] == ["P", "P"]
     assert len(list(copies.iterdir())) == 2
+    names = {str(message.segment("PID")[5][0][0]) for message in ris.messages}
+    assert not any(name in system.node.log.read_text() for name in names)
 
 
 def outage(system, factory, copied):

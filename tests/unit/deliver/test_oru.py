@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import hl7
 import pytest
 from hl7apy.parser import parse_message
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dicom_node.deliver import oru
 from dicom_node.destination_settings import Hl7Destination
 from tests.support.brief import NARRATIVE, ODD, a_summary
 
 ESCAPED = {"\\F\\": "|", "\\S\\": "^", "\\T\\": "&", "\\R\\": "~", "\\E\\": "\\"}
+
+CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"
 
 
 def made(charset="UNICODE UTF-8", priority="asap", **changes):
@@ -103,3 +108,10 @@ def test_the_same_version_has_the_same_control_id_and_another_has_another():
     assert oru.control_id(a_summary()) == oru.control_id(a_summary())
     assert oru.control_id(a_summary()) != oru.control_id(a_summary(version=2))
     assert len(oru.control_id(a_summary())) == 20
+
+
+@given(st.text(max_size=40))
+def test_any_text_comes_back_with_its_control_characters_as_spaces(text):
+    message = read(made(narrative=f"x{text}x", probability=None))
+    rows = list(message.segments("OBX"))
+    assert plain(rows[1][5]) == f"x{re.sub(CONTROLS, ' ', text)}x"
