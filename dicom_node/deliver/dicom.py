@@ -6,7 +6,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
+from dicom_node.core.errors import DestinationUnavailable
 from dicom_node.deliver import ladder
 from dicom_node.dimse import status
 from dicom_node.dimse.scu import Context, Peer, open_sender
@@ -64,7 +64,7 @@ def open_dicom(destination: DicomDestination, calling_ae: str, parcels: Sequence
 def peer_of(destination: DicomDestination) -> Peer:
     """Return a destination's address, with TLS where it has a CA file; the files are read anew.
 
-    Raises DestinationRefused where one of them cannot be used.
+    Raises DestinationUnavailable where one of them cannot be used: it may just be being renewed.
     """
     where = (destination.ae_title, destination.host, destination.port, destination.timeout_s)
     if destination.tls_ca_file is None:
@@ -78,7 +78,7 @@ def peer_of(destination: DicomDestination) -> Peer:
             context.load_cert_chain(destination.tls_certificate_file, destination.tls_key_file, password="")
     except OSError as error:
         message = f"{destination.name}: the files of its TLS settings cannot be used ({type(error).__name__})"
-        raise DestinationRefused(message) from error
+        raise DestinationUnavailable(message) from error
     return Peer(*where, tls=context)
 
 

@@ -19,7 +19,8 @@ _PAGES = "1.2.840.10008.5.1.4.1.1.7"
 _COMPRESSED = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90")
 _STATES = "1.2.840.10008.5.1.4.1.1.11.1"
 _VERIFICATION: Context = ("1.2.840.10008.1.1", "1.2.840.10008.1.2")
-_DENIED = {401, 403}
+_OK = 200
+_WRONG = {301, 302, 307, 308, 401, 403, 404}
 
 
 def probe(destination: DestinationSettings, calling_ae: str) -> dict[str, Any]:
@@ -57,9 +58,10 @@ def _web(destination: DicomwebDestination | FhirDestination) -> dict[str, Any]:
     from dicom_node.deliver.web import open_web  # noqa: PLC0415 - only where there is one
 
     fhir = isinstance(destination, FhirDestination)
-    method, path = ("GET", "/metadata") if fhir else ("OPTIONS", "/studies")
+    # A query that finds nobody: no patient's data come back, and Orthanc knows no OPTIONS.
+    path = "/metadata" if fhir else "/studies?StudyInstanceUID=2.25.0"
     with open_web(destination) as web:
-        answer = web.request(method, path, (), {"Accept": "application/json"})
-        if answer.status in _DENIED:
+        answer = web.request("GET", path, (), {"Accept": f"application/{'fhir' if fhir else 'dicom'}+json"})
+        if answer.status in _WRONG or (fhir and answer.status != _OK):
             raise DestinationRefused(web.refusal(answer))
         return {"answer": f"answers HTTP {answer.status}"}

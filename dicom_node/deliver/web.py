@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
+from dicom_node.core.errors import DestinationUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,7 +112,7 @@ class Web:
 def open_web(destination: DicomwebDestination | FhirDestination) -> Iterator[Web]:
     """Yield a connection to a server; credentials and certificates are read anew.
 
-    Raises DestinationRefused where their files cannot be used, DestinationUnavailable where nobody answers.
+    Raises DestinationUnavailable where nobody answers, or where a file cannot be used: it may just be being renewed.
     """
     url = urlsplit(destination.url)
     host, port = url.hostname or "", url.port
@@ -121,7 +121,7 @@ def open_web(destination: DicomwebDestination | FhirDestination) -> Iterator[Web
             context = ssl.create_default_context(cafile=str(destination.ca_file) if destination.ca_file else None)
         except OSError as error:
             message = f"{destination.name}: ca_file {destination.ca_file} cannot be used ({type(error).__name__})"
-            raise DestinationRefused(message) from error
+            raise DestinationUnavailable(message) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             host, port, timeout=destination.timeout_s, context=context
@@ -149,10 +149,10 @@ def _credentials(destination: DicomwebDestination | FhirDestination) -> dict[str
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         message = f"{destination.name}: {path} cannot be read ({type(error).__name__}); the service user needs it"
-        raise DestinationRefused(message) from error
+        raise DestinationUnavailable(message) from error
     if not secret.isprintable():
         message = f"{destination.name}: {path} must hold one line"
-        raise DestinationRefused(message)
+        raise DestinationUnavailable(message)
     if destination.bearer_token_file:
         return {"Authorization": f"Bearer {secret}"}
     return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}

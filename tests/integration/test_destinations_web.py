@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from dicom_node.core.errors import DestinationRefused
+from dicom_node.deliver.probe import probe
 from tests.support import brief
 from tests.support.orthanc import Forward, Orthanc
 from tests.support.parcels import EXPLICIT, JPEG_LS, PR, SC, SR, a_result_of_images
@@ -161,9 +163,10 @@ def test_a_server_that_is_down_is_tried_again_and_credentials_are_read_anew(outg
     token = tmp_path / "token"
     node = outgoing(dicomweb(f"http://127.0.0.1:{free_port()}", bearer_token_file=str(token)))
     delivery = step(node)
-    assert (delivery["state"], "token cannot be read" in delivery["last_error"]) == ("dead", True)
+    assert (delivery["state"], "token cannot be read" in delivery["last_error"]) == ("ready", True)
     token.write_text("first\n")
-    assert "cannot be reached" in step(node, study="1.2.4")["last_error"]
+    node.courier("web").step()
+    assert "cannot be reached" in node.delivery("1.2.3", "web")["last_error"]
 
 
 def test_credentials_go_with_each_request(outgoing, tmp_path):
@@ -197,6 +200,10 @@ def test_orthancs_dicomweb_plugin_stores_a_result_and_refuses_a_stranger(outgoin
         assert sent(node.delivery("1.2.3", "web")) == [("sc-1", SC, JPEG_LS), ("sr", SR + "34", EXPLICIT)]
         stored = {(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for d in pacs.datasets("1.2.3")}
         assert stored == {(SC, JPEG_LS), (SR + "34", EXPLICIT)}
+        known, stranger = node.destinations
+        assert probe(known, "NODE")["answer"].startswith("answers HTTP ")
+        with pytest.raises(DestinationRefused, match="renew the token"):
+            probe(stranger, "NODE")
 
 
 def test_a_fhir_server_gets_one_valid_transaction_a_result(outgoing):
