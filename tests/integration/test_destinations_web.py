@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import ssl
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from fhir.resources.R4B.bundle import Bundle
 from dicom_node.core.errors import DestinationRefused
 from dicom_node.deliver.probe import probe
 from tests.support import brief
+from tests.support.certificates import certificate
 from tests.support.orthanc import Forward, Orthanc
 from tests.support.parcels import EXPLICIT, JPEG_LS, PR, SC, SR, a_result_of_images
 from tests.support.published import Outgoing
@@ -180,6 +182,24 @@ def test_credentials_go_with_each_request(outgoing, tmp_path):
         step(node)
         node.courier("basic").step()
     assert [seen.headers["Authorization"] for seen in web.seen] == ["Bearer secret", "Basic dXNlcjpwYXNz"]
+
+
+@pytest.mark.usefixtures("openssl_installed")
+def test_a_server_is_known_by_its_certificate_and_a_stranger_gets_nothing(outgoing, tmp_path):
+    for name in ("server", "stranger"):
+        certificate(tmp_path, name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    with StubWeb(lambda _seen: Reply(200), tls=context) as web:
+        names = {"web": "server", "wrong": "stranger", "none": "missing"}
+        node = outgoing(*(dicomweb(web.url, name=n, ca_file=str(tmp_path / f"{ca}.pem")) for n, ca in names.items()))
+        node.publish("1.2.3")
+        for name in names:
+            node.courier(name).step()
+        assert node.delivery("1.2.3", "web")["state"] == "done"
+        assert "self-signed certificate" in node.delivery("1.2.3", "wrong")["last_error"]
+        assert "ca_file" in node.delivery("1.2.3", "none")["last_error"]
+        assert len(web.seen) == 1
 
 
 @pytest.mark.usefixtures("dicomweb_installed")

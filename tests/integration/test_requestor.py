@@ -17,6 +17,7 @@ from dicom_node.deliver.dicom import peer_of
 from dicom_node.destination_settings import DicomDestination
 from dicom_node.dimse.requestor import Peer
 from dicom_node.dimse.scu import Outgoing, dataset_of, open_sender
+from tests.support.certificates import certificate
 from tests.support.parcels import EXPLICIT, SC, write_result
 from tests.support.stub_pacs import Listener, accept_association
 from tests.support.waiting import free_port, is_open, until
@@ -73,13 +74,6 @@ def test_a_transfer_syntax_that_was_not_proposed_is_no_association():
         peer = Peer("X", "127.0.0.1", listener.port, timeout_s=2.0)
         with pytest.raises(DestinationUnavailable, match="not proposed"), open_sender(peer, "NODE", [(SC, EXPLICIT)]):
             pass
-
-
-def certificate(folder, name, *signer):
-    """Make a key and a certificate, self-signed or signed, with openssl."""
-    line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    line += ["-keyout", f"{name}.key", "-out", f"{name}.pem", *signer]
-    subprocess.run(line, cwd=folder, check=True, capture_output=True)
 
 
 @pytest.mark.usefixtures("dcmtk_installed", "openssl_installed")
