@@ -10,13 +10,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.core.errors import SettingsError
+from dicom_node.destination_settings import AE_TITLE, DESTINATION_KINDS, DestinationSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 6.2 AE: no control characters, no backslash
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
 
@@ -106,27 +106,6 @@ class ResultSettings(_Section):
     """Offer pages in JPEG-LS lossless first; false for archives that accept it and cannot show it."""
 
 
-class DestinationSettings(_Section):
-    """One PACS that results are sent to."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
-    """Short name used in logs and states."""
-    ae_title: str = Field(pattern=AE_TITLE)
-    """AE title of the destination."""
-    host: str = Field(min_length=1)
-    """Host name or address."""
-    port: int = Field(ge=1, le=65535)
-    """TCP port."""
-    timeout_s: float = Field(default=30.0, gt=0, le=3600)
-    """Seconds to wait for the destination to connect, accept bytes or answer."""
-    retry_first_s: float = Field(default=5.0, gt=0, le=3600)
-    """First wait after a failure, seconds; doubled each time."""
-    retry_longest_s: float = Field(default=600.0, gt=0, le=86400)
-    """Longest wait between tries, seconds."""
-    retry_days: float = Field(default=7.0, gt=0, le=365)
-    """Days after which a delivery is given up and left for `dicom-node retry`."""
-
-
 class LogSettings(_Section):
     """What is logged. Events carry UIDs, never a patient's name."""
 
@@ -181,23 +160,27 @@ def load(path: Path) -> Settings:
 def _explain(path: Path, text: str, problem: Any) -> str:
     """Return one problem as `file:line: key: message`, naming what is allowed."""
     location = tuple(problem["loc"])
+    kind = str(location[2]) if location[0:1] == ("destinations",) and location[2:] else ""  # the union's tag
+    location = location[:2] + location[3:] if kind else location
     key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in location).replace(".[", "[")
     if problem["type"] == "extra_forbidden":
-        message = f"unknown key; allowed here: {', '.join(_allowed(location))}"
+        message = f"unknown key; allowed here: {', '.join(_allowed(location, kind))}"
     else:
         message = f"{problem['msg']}, not {problem['input']!r}" if location else str(problem["msg"])
         if problem["type"] == "missing":
             message = "is required"
+        if problem["type"] == "union_tag_invalid":
+            message = f"unknown kind; allowed here: {', '.join(DESTINATION_KINDS)}"
     return f"{path}:{_line_of(text, location)}: {key or 'settings'}: {message}"
 
 
-def _allowed(location: tuple[Any, ...]) -> list[str]:
+def _allowed(location: tuple[Any, ...], kind: str) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "node": NodeSettings,
         "study": StudySettings,
         "analysis": AnalysisSettings,
         "results": ResultSettings,
-        "destinations": DestinationSettings,
+        "destinations": DESTINATION_KINDS.get(kind, Settings),
         "log": LogSettings,
     }
     return list(sections.get(str(location[0]) if len(location) > 1 else "", Settings).model_fields)
@@ -234,8 +217,14 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         update={
             "node": settings.node.model_copy(update={"state_dir": state}),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
+            "destinations": tuple(_with_absolute_paths(item, folder) for item in settings.destinations),
         }
     )
+
+
+def _with_absolute_paths(destination: DestinationSettings, folder: Path) -> DestinationSettings:
+    paths = {name: folder / value for name, value in destination if isinstance(value, Path)}
+    return destination.model_copy(update=paths)
 
 
 def installed_bundle_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
+from dicom_node.destination_settings import address_of
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.config}: good")
     print(f"listens as {node.ae_title} on {node.host}:{node.port}, keeps its state in {node.state_dir}")
     for destination in settings.destinations:
-        print(f"sends to {destination.name}: {destination.ae_title} at {destination.host}:{destination.port}")
+        print(f"sends to {destination.name}: {address_of(destination)}")
     if not settings.destinations:
         print("sends nowhere: add a [[destinations]] block")
     return 0

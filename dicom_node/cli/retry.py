@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the study."""
     parser.add_argument("study", nargs="?", default="", help="Study Instance UID (default: all studies)")
+    parser.add_argument("--destination", default="", help="name of a destination (default: all of them)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError:
         sys.stderr.write("the node does not answer: start it with `dicom-node serve` and ask again\n")
         return 1
-    channel.send(Revive(arguments.study))
+    channel.send(Revive(arguments.study, arguments.destination))
     answer = channel.receive(30.0)
     channel.close()
     print(f"{answer.count if isinstance(answer, Revived) else 0} deliveries are tried again")

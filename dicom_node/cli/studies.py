@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dicom_node.cli.deliveries import sent
 from dicom_node.cli.tables import answer, open_overview, print_json, print_table, when
 from dicom_node.core.model_identity import FALLBACK
 
@@ -90,8 +91,11 @@ def _print_study(found: dict[str, Any]) -> None:
     )
     print_table(
         "Deliveries",
-        ("version", "destination", "state", "attempts", "last error"),
-        [(d["version"], d["destination"], d["state"], d["attempts"], d["last_error"]) for d in found["deliveries"]],
+        ("version", "destination", "state", "attempts", "what it has", "last error"),
+        [
+            (d["version"], d["destination"], d["state"], d["attempts"], sent(d["slots"]), d["last_error"])
+            for d in found["deliveries"]
+        ],
     )
     print_table(
         "History", ("when", "event", "detail"), [(when(h["at"]), h["event"], h["detail"]) for h in found["history"]]

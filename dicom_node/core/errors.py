@@ -74,7 +74,14 @@ class DestinationRefused(Permanent):
 
 
 class DestinationUnavailable(Retryable):
-    """A destination could not be reached, or answered that it cannot take the object now."""
+    """A destination could not be reached, or answered that it cannot take the object now.
+
+    retry_after_s: how long it asked to be left alone, 0 where it did not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class WorkerCrashed(Retryable):

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import socket
-import threading
+import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
-from pynetdicom import AE, _config
-from pynetdicom.dul import DULServiceProvider
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
-
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
 from dicom_node.dimse import status
+from dicom_node.dimse.requestor import Context, Peer, Requestor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pynetdicom.association import Association
+__all__ = ["Context", "Outgoing", "Peer", "Sender", "echo", "open_sender", "send"]
 
-_MAX_CONTEXTS = 128  # PS3.8 9.3.2: presentation context IDs are the odd numbers from 1 to 255
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A destination's AE title and address; timeout_s bounds connecting, each send and each answer."""
-
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float = 30.0
+_VERIFICATION: Context = ("1.2.840.10008.1.1", "1.2.840.10008.1.2")
+_META_LENGTH_AT = 132  # preamble and prefix; then (0002,0000) UL, PS3.10 7.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +30,54 @@ class Outgoing:
     transfer_syntax_uid: str
     path: Path
 
+    @property
+    def context(self) -> Context:
+        """What a peer must accept to be sent this file."""
+        return (self.sop_class_uid, self.transfer_syntax_uid)
+
+
+class Sender:
+    """An open association over which objects are stored."""
+
+    def __init__(self, peer: Peer, requestor: Requestor) -> None:
+        self._peer = peer
+        self._requestor = requestor
+
+    @property
+    def accepted(self) -> frozenset[Context]:
+        """The contexts that the peer took, of those that were proposed."""
+        return frozenset(self._requestor.accepted)
+
+    def store(self, item: Outgoing) -> int:
+        """Send a file whose context was accepted, its data set byte for byte; returns the status of the answer."""
+        return self._requestor.store(item.context, item.sop_instance_uid, dataset_of(item.path))
+
+    def echo(self) -> None:
+        """Verify that the peer answers C-ECHO. Raises DestinationUnavailable where it does not."""
+        if _VERIFICATION not in self.accepted or self._requestor.echo(_VERIFICATION) != status.SUCCESS:
+            message = f"{self._peer} did not answer C-ECHO"
+            raise DestinationUnavailable(message)
+
+
+@contextmanager
+def open_sender(peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> Iterator[Sender]:
+    """Yield an association that proposed each context by itself; released at the end, aborted on an exception.
+
+    Raises DestinationUnavailable where there is none, naming what to check.
+    """
+    requestor = Requestor(peer, calling_ae, list(dict.fromkeys(contexts)))
+    try:
+        yield Sender(peer, requestor)
+    except BaseException:
+        requestor.abort()
+        raise
+    requestor.release()
+
 
 def echo(peer: Peer, calling_ae: str) -> None:
     """Verify that a destination answers C-ECHO. Raises DestinationUnavailable, naming what to check."""
-    with _association(peer, calling_ae, [(Verification, "1.2.840.10008.1.2")]) as association:
-        answer = association.send_c_echo()
-        if "Status" not in answer or answer.Status != status.SUCCESS:
-            message = f"{_name(peer)} did not answer C-ECHO"
-            raise DestinationUnavailable(message)
+    with open_sender(peer, calling_ae, [_VERIFICATION]) as sender:
+        sender.echo()
 
 
 def send(peer: Peer, calling_ae: str, objects: Sequence[Outgoing]) -> None:
@@ -60,73 +85,27 @@ def send(peer: Peer, calling_ae: str, objects: Sequence[Outgoing]) -> None:
 
     Raises DestinationUnavailable where trying again later may help, DestinationRefused where it will not.
     """
-    contexts = list(dict.fromkeys((item.sop_class_uid, item.transfer_syntax_uid) for item in objects))[:_MAX_CONTEXTS]
-    with _association(peer, calling_ae, contexts) as association:
+    with open_sender(peer, calling_ae, [item.context for item in objects]) as sender:
         for item in objects:
-            _store(association, peer, item)
+            if item.context not in sender.accepted:
+                message = f"{peer} does not accept SOP class {item.sop_class_uid} in {item.transfer_syntax_uid}"
+                raise DestinationRefused(message)
+            answer = sender.store(item)
+            if status.is_stored(answer):
+                continue
+            message = f"{peer} answered C-STORE of {item.sop_instance_uid} with 0x{answer:04X}"
+            raise DestinationUnavailable(message) if status.may_pass(answer) else DestinationRefused(message)
 
 
-def _store(association: Association, peer: Peer, item: Outgoing) -> None:
-    accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
-    if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted:
-        message = f"{_name(peer)} does not accept SOP class {item.sop_class_uid} in {item.transfer_syntax_uid}"
+def dataset_of(path: Path) -> memoryview:
+    """Return the encoded data set of a Part 10 file: what follows its file meta information.
+
+    Raises DestinationRefused where the file is none.
+    """
+    content = memoryview(path.read_bytes())
+    start = _META_LENGTH_AT + 12
+    if content[128:140].tobytes() != b"DICM\x02\x00\x00\x00UL\x04\x00":
+        message = f"{path.name} is not a Part 10 file; make the result again"
         raise DestinationRefused(message)
-    answer = association.send_c_store(dcmread(item.path))
-    if "Status" not in answer:
-        message = f"{_name(peer)} gave no answer to C-STORE of {item.sop_instance_uid}"
-        raise DestinationUnavailable(message)
-    if status.is_stored(answer.Status):
-        return
-    message = f"{_name(peer)} answered C-STORE of {item.sop_instance_uid} with 0x{answer.Status:04X}"
-    if status.may_pass(answer.Status):
-        raise DestinationUnavailable(message)
-    raise DestinationRefused(message)
-
-
-@contextmanager
-def _association(peer: Peer, calling_ae: str, contexts: Sequence[tuple[str, str]]) -> Iterator[Association]:
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    ae = AE(ae_title=calling_ae)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout_s
-    for sop_class_uid, transfer_syntax_uid in contexts:
-        ae.add_requested_context(sop_class_uid, transfer_syntax_uid)
-    try:
-        association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title)
-    except BaseException:
-        _end_threads(ae)
-        raise
-    if not association.is_established:
-        rejected = association.is_rejected
-        message = (
-            f"{_name(peer)} rejected the association: check the AE titles at both ends"
-            if rejected
-            else f"{_name(peer)} cannot be reached: check that it runs and that host and port are right"
-        )
-        raise DestinationUnavailable(message)
-    try:
-        _bound_writes(association, peer.timeout_s)
-        yield association
-    except BaseException:
-        association.abort()
-        raise
-    association.release()
-
-
-def _end_threads(ae: AE) -> None:
-    """End what an interrupted request has begun: its thread is no daemon and would keep the process alive for ever."""
-    for thread in threading.enumerate():
-        if isinstance(thread, DULServiceProvider) and thread.assoc.ae is ae:
-            thread.kill_dul()
-
-
-def _bound_writes(association: Association, timeout_s: float) -> None:
-    """Give the socket a time-out: a peer that accepts and then stops reading would block C-STORE for ever."""
-    sock = association.dul.socket.socket if association.dul.socket else None
-    if sock is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(timeout_s)
-
-
-def _name(peer: Peer) -> str:
-    return f"{peer.ae_title} at {peer.host}:{peer.port}"
+    (length,) = struct.unpack_from("<I", content, start - 4)
+    return content[start + length :]

@@ -158,6 +158,7 @@ delivery = Table(
     Column("destination", Text, nullable=False),
     Column("state", Text, nullable=False),  # ready | sending | done | dead
     Column("attempts", Integer, nullable=False),
+    Column("interrupted", Integer, nullable=False, default=0),  # attempts that failed in the middle of it
     Column("created_at", Float, nullable=False),
     Column("run_after", Float, nullable=False),
     Column("last_error", Text),
@@ -165,6 +166,28 @@ delivery = Table(
     UniqueConstraint("version_id", "destination"),
     Index("delivery_due", "destination", "state", "run_after"),
     Index("delivery_study", "study_id", "destination", "state"),
+)
+
+delivery_slot = Table(
+    "delivery_slot",
+    metadata,
+    Column("delivery_id", ForeignKey("delivery.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("slot", Text, nullable=False),
+    Column("position", Integer),  # the result_object that the destination has; none where it has none of this slot
+    Column("status", Integer),  # the last answer, DIMSE or HTTP
+    Column("note", Text, nullable=False),  # what was left out, and why
+)
+
+destination = Table(
+    "destination",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("accepted", Text),  # JSON: [[SOP class, transfer syntax], ...] of the last negotiation
+    Column("reached_at", Float),
+    Column("failed_at", Float),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("last_error", Text),
 )
 
 history = Table(

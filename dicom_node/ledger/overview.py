@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from dicom_node.core.errors import LedgerError
 from dicom_node.ledger.database import (
     analysis,
     delivery,
+    delivery_slot,
+    destination,
     history,
     instance,
     job,
@@ -128,6 +131,24 @@ class Overview:
         with self._read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def destinations(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each destination by its name: its queue, and what it last answered."""
+        is_waiting = delivery.c.state.in_(("ready", "sending"))
+        query = select(
+            delivery.c.destination,
+            func.count().filter(is_waiting).label("waiting"),
+            func.count().filter(delivery.c.state == "dead").label("dead"),
+            func.count().filter(delivery.c.state == "done").label("done"),
+            func.min(delivery.c.created_at).filter(is_waiting).label("oldest_at"),
+        ).group_by(delivery.c.destination)
+        with self._read() as connection:
+            found = {row.pop("destination"): row for row in map(dict, connection.execute(query).mappings())}
+            for row in map(dict, connection.execute(select(destination)).mappings()):
+                row["accepted"] = json.loads(row["accepted"] or "[]")
+                name = row.pop("name")
+                found[name] = {"waiting": 0, "dead": 0, "done": 0, "oldest_at": None} | found.get(name, {}) | row
+            return found
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many studies, jobs and deliveries are in each state."""
         with self._read() as connection:
@@ -174,12 +195,30 @@ def _version(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deliveries(connection: Connection, study_id: int) -> list[dict[str, Any]]:
-    names = ("destination", "state", "attempts", "created_at", "run_after", "last_error", "done_at")
+    names = ("id", "destination", "state", "attempts", "created_at", "run_after", "last_error", "done_at")
     query = (
         select(version.c.number.label("version"), *(delivery.c[name] for name in names))
         .join(version, version.c.id == delivery.c.version_id)
         .where(delivery.c.study_id == study_id)
         .order_by(delivery.c.id)
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [row | {"slots": _slots(connection, row.pop("id"))} for row in rows]
+
+
+def _slots(connection: Connection, delivery_id: int) -> list[dict[str, Any]]:
+    """Return what a destination has of each slot of a result: nulls where it has nothing of it."""
+    sent = [result_object.c[name] for name in ("kind", "sop_class_uid", "sop_instance_uid", "transfer_syntax_uid")]
+    query = (
+        select(delivery_slot.c.slot, delivery_slot.c.status, delivery_slot.c.note, *sent)
+        .join(delivery, delivery.c.id == delivery_slot.c.delivery_id)
+        .outerjoin(
+            result_object,
+            (result_object.c.version_id == delivery.c.version_id)
+            & (result_object.c.position == delivery_slot.c.position),
+        )
+        .where(delivery_slot.c.delivery_id == delivery_id)
+        .order_by(delivery_slot.c.number)
     )
     return [dict(row) for row in connection.execute(query).mappings()]
 

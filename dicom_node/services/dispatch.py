@@ -115,7 +115,7 @@ class Dispatcher:
 
     def _revive(self, request: Revive) -> Revived:
         with self._ledger.transaction() as connection:
-            count = outbox.revive(connection, request.study_instance_uid, self._clock())
+            count = outbox.revive(connection, request.study_instance_uid, self._clock(), request.destination)
         log.info("delivery.revived", study=request.study_instance_uid or None, deliveries=count)
         self._bell.ring()
         return Revived(count)

@@ -139,9 +139,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Revive:
-    """A person asks to send again what was given up, of one study or (empty UID) of all."""
+    """A person asks to send again what was given up, of one study and destination or (empty) of all."""
 
     study_instance_uid: str
+    destination: str = ""
     type: Literal["revive"] = "revive"
 
 

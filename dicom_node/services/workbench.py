@@ -15,6 +15,7 @@ from dicom_node.core.errors import IdentityMismatch, NotAnalysable
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
+from dicom_node.core.summary import SUMMARY_FILE
 from dicom_node.ledger.spool import StateFolders, folder_digest
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
@@ -22,6 +23,7 @@ from dicom_node.report.agreement import require_one_patient, require_same_identi
 from dicom_node.report.display import to_display
 from dicom_node.report.package import compose
 from dicom_node.report.request import Predecessor, ReportOptions, ReportRequest, ResultObject, SourceView
+from dicom_node.report.summary import summary
 from dicom_node.services import view_files
 from dicom_node.services.messages import Analysed, AnalyseJob, Composed, ComposedObject, ComposeJob, ViewToCompose
 from dicom_node.services.pace import Pace
@@ -115,6 +117,7 @@ class Workbench:
         objects = tuple(_write(folder, number, item) for number, item in enumerate(compose(request), start=1))
         for item in objects:
             require_same_identity(job.study_instance_uid, request.source, folder / item.file)
+        (folder / SUMMARY_FILE).write_bytes(summary(request))
         return Composed(finding, folder_digest(folder), objects)
 
     def _source_view(self, view: ViewToCompose, study_instance_uid: str) -> SourceView:

@@ -19,7 +19,8 @@ LAB_ONLY = {
     "tensorflow",
     "tf2onnx",
 }
-NODE_NEVER = LAB_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs"}
+TESTS_ONLY = {"fhir", "hl7", "hl7apy"}
+NODE_NEVER = LAB_ONLY | TESTS_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs"}
 WORKER_NEVER = LAB_ONLY | {"sqlalchemy", "pynetdicom", "tensorrt", "pycuda"}
 
 LIST_MODULES = """

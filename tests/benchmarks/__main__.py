@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cxr, endtoend, kills, report
+from tests.benchmarks import cxr, endtoend, kills, report, sending
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
@@ -28,6 +28,8 @@ def main() -> int:
         return cxr.run(arguments.images, Console())
     if arguments.bench == "report":
         return report.run(arguments.rounds, arguments.seed, Console())
+    if arguments.bench == "send":
+        return sending.run(arguments.rounds, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
 
 
@@ -75,6 +77,8 @@ def _arguments() -> argparse.Namespace:
     text = "composing a result of three radiographs, beside highdicom called naively"
     sub = subparsers.add_parser("report", help=text, description=report.__doc__)
     sub.add_argument("--rounds", type=int, default=5, help="turns of both sides (default %(default)s)")
+    sub = subparsers.add_parser("send", help="C-STORE beside DCMTK's storescu", description=sending.__doc__)
+    sub.add_argument("--rounds", type=int, default=5, help="rounds; medians are printed (default %(default)s)")
     help_ = {
         "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",

@@ -24,6 +24,16 @@ def orthanc_installed() -> None:
 
 
 @pytest.fixture(scope="session")
+def dicomweb_installed(orthanc_installed) -> None:  # noqa: ARG001 - it is a plugin of Orthanc
+    require(orthanc.DICOMWEB.exists(), "Orthanc's DICOMweb plugin")
+
+
+@pytest.fixture(scope="session")
+def openssl_installed() -> None:
+    require(shutil.which("openssl"), "openssl")
+
+
+@pytest.fixture(scope="session")
 def dcmtk_installed() -> None:
     require(sender.storescu(), "DCMTK's storescu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import shutil
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 NODE_AE = "DICOMNODE"
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 # SendToModality goes through one long-lived association and forgets what it could not send; the REST route makes a job
 # of its own for each instance, which fails visibly and can be sent again.
@@ -64,18 +66,37 @@ def is_installed() -> bool:
     return shutil.which("Orthanc") is not None
 
 
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _dicomweb(users: dict[str, str] | None) -> dict[str, Any]:
+    """Return the settings that load the DICOMweb plugin, if it is wanted."""
+    if users is None:
+        return {}
+    return {"Plugins": [str(DICOMWEB)], "AuthenticationEnabled": True, "RegisteredUsers": users}
+
+
 class Orthanc:
     """One Orthanc with its own storage; it can be stopped and started again on the same ports and data."""
 
     def __init__(
-        self, folder: Path, node_port: int, forward: Forward = Forward.SEND, modalities: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        node_port: int,
+        forward: Forward = Forward.SEND,
+        modalities: tuple[str, ...] = (),
+        *,
+        dicomweb: dict[str, str] | None = None,
     ) -> None:
+        """dicomweb: users and passwords; with it the DICOMweb plugin is loaded and every request must name one."""
         self.folder = folder
         self.dicom_port, self.http_port = free_port(), free_port()
         self.ae_title = "ORTHANC"
+        self._headers = {"Authorization": _basic(*next(iter(dicomweb.items())))} if dicomweb else {}
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "orthanc.json").write_text(json.dumps(self._configuration(node_port)))
+        (folder / "orthanc.json").write_text(json.dumps(self._configuration(node_port) | _dicomweb(dicomweb)))
         lua = _LUA.format(
             mode=forward.value,
             wanted=", ".join(f"{modality} = true" for modality in modalities),
@@ -147,7 +168,7 @@ class Orthanc:
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=60)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, self._headers)
             answer = connection.getresponse()
             content = answer.read()
         finally:

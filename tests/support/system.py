@@ -90,13 +90,10 @@ def objects(listed: dict[str, Any], version: int | None = None) -> set[str]:
     return {item["sop_instance_uid"] for row in versions for item in row["objects"]}
 
 
-def holds_one_of_each_slot(listed: dict[str, Any], held: set[str]) -> bool:
-    """Tell whether these are the results that the node lists for a study, one alternative of each slot, and no more."""
-    slots: dict[tuple[int, str], set[str]] = {}
-    for row in listed["versions"]:
-        for item in row["objects"]:
-            slots.setdefault((row["version"], item["slot"]), set()).add(item["sop_instance_uid"])
-    return held <= objects(listed) and all(len(uids & held) == 1 for uids in slots.values())
+def delivered(listed: dict[str, Any], destination: str = "pacs") -> set[str]:
+    """Return the SOP Instance UIDs that the node says a destination has: of each slot the alternative that it took."""
+    slots = [slot for row in listed["deliveries"] if row["destination"] == destination for slot in row["slots"]]
+    return {slot["sop_instance_uid"] for slot in slots} - {None}
 
 
 def result_problems(system: System, study: Study, versions: int = 1) -> list[str]:
@@ -114,8 +111,8 @@ def result_problems(system: System, study: Study, versions: int = 1) -> list[str
         problems.append(f"{len(reports)} reports instead of {versions}")
     if len(heatmaps) != versions:
         problems.append(f"{len(heatmaps)} heatmap series instead of {versions}")
-    if not holds_one_of_each_slot(listed, set(extra)):
-        problems.append("the results in the PACS are not those that the node lists")
+    if set(extra) != delivered(listed):
+        problems.append("the results in the PACS are not those that the node says it has")
     strangers = [
         d for d in extra.values() if (d.AccessionNumber, d.PatientID) != (study.accession_number, study.patient_id)
     ]

@@ -82,3 +82,27 @@ def test_a_bundle_beside_the_file_comes_first(tmp_path):
     (tmp_path / "engines" / "compact-fracatlas").mkdir(parents=True)
     (tmp_path / "c.toml").write_text("")
     assert settings.load(tmp_path / "c.toml").analysis.bundle == tmp_path / "engines" / "compact-fracatlas"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind = 'fax'", "destinations[0]: unknown kind; allowed here: dicom, dicomweb, fhir, hl7"),
+        (
+            "kind = 'hl7'\nhost = 'h'\nport = 1\nae_title = 'A'",
+            "destinations[0].ae_title: unknown key; allowed here: name,",
+        ),
+        ("kind = 'fhir'", "destinations[0]: Value error, give either url or folder"),
+        ("kind = 'fhir'\nurl = 'http://fhir.org'\nbearer_token_file = 't'", "clear text; give an https url"),
+        ("kind = 'dicomweb'\nurl = 'https://a:b@c'", "destinations[0].url: String should match pattern"),
+        ("kind = 'hl7'\nhost = 'h'\nport = 1\nsending_facility = 'a\\rMSH'", "destinations[0]"),
+    ],
+)
+def test_each_kind_of_destination_has_keys_of_its_own(tmp_path, text, said):
+    assert said in problem(tmp_path, f"[[destinations]]\nname = 'a'\n{text.replace(chr(39), chr(34))}\n")
+
+
+def test_a_destinations_files_belong_to_the_files_folder(tmp_path):
+    text = "[[destinations]]\nkind = 'fhir'\nname = 'a'\nfolder = 'out'\n"
+    (tmp_path / "c.toml").write_text(text)
+    assert getattr(settings.load(tmp_path / "c.toml").destinations[0], "folder", None) == tmp_path / "out"

@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from dicom_node.settings import DestinationSettings, Settings, load
+from dicom_node.destination_settings import DESTINATION_KINDS, DicomDestination
+from dicom_node.settings import Settings, load
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,13 +27,11 @@ def written() -> dict[str, Any]:
     return tomllib.loads(MANUAL.read_text(encoding="utf-8"))
 
 
-def example_destination() -> dict[str, Any]:
-    """Return the destination that is shown as a comment, uncommented."""
-    lines = MANUAL.read_text(encoding="utf-8").splitlines()
-    start = lines.index("# [[destinations]]")
-    end = next(number for number in range(start, len(lines)) if not lines[number].startswith("#"))
-    shown = "\n".join(line.removeprefix("# ") for line in lines[start:end])
-    return dict(tomllib.loads(shown)["destinations"][0])
+def example_destinations() -> dict[str, dict[str, Any]]:
+    """Return the destinations that are shown as comments, uncommented, by their kind."""
+    blocks = re.findall(r"(?m)^# \[\[destinations\]\]\n(?:#.*\n)+", MANUAL.read_text(encoding="utf-8"))
+    shown = [tomllib.loads(re.sub(r"(?m)^# ", "", block))["destinations"][0] for block in blocks]
+    return {block["kind"]: block for block in shown}
 
 
 def defaults(model: type[BaseModel]) -> dict[str, Any]:
@@ -57,9 +56,25 @@ def test_no_section_is_unknown() -> None:
 
 
 def test_the_destination_that_is_shown_has_every_key_and_the_defaults() -> None:
-    shown = example_destination()
-    assert set(shown) == set(DestinationSettings.model_fields)
-    assert {name: shown[name] for name in defaults(DestinationSettings)} == defaults(DestinationSettings)
+    shown = example_destinations()["dicom"]
+    written_out = {name: value for name, value in defaults(DicomDestination).items() if value is not None}
+    assert {name: shown[name] for name in written_out} == written_out
+
+
+@pytest.mark.parametrize("kind", DESTINATION_KINDS)
+def test_every_kind_of_destination_is_shown_and_each_of_its_keys_is_named(kind: str) -> None:
+    destination = Settings.model_validate({"destinations": [example_destinations()[kind]]}).destinations[0]
+    assert destination.kind == kind
+    manual = MANUAL.read_text(encoding="utf-8")
+    own = set(DESTINATION_KINDS[kind].model_fields)
+    assert [name for name in own if not re.search(rf"(?m)^#.*\b{name}\b", manual)] == []
+
+
+@pytest.mark.parametrize("model", DESTINATION_KINDS.values())
+def test_every_key_of_a_destination_says_in_the_code_what_it_is(model: type[BaseModel]) -> None:
+    source = Path(sys.modules[model.__module__].__file__ or "").read_text(encoding="utf-8")
+    for name in model.model_fields:
+        assert re.search(rf'^    {name}: .*\n    """', source, flags=re.MULTILINE), name
 
 
 def test_the_manual_can_be_used_as_it_is() -> None:

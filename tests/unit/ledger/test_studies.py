@@ -178,17 +178,17 @@ def test_deliveries_of_a_study_keep_their_order(ledger):
     close(ledger, 210.0)
     answer_all(ledger, 211.0)
     with ledger.transaction() as connection:
-        first = outbox.take_due(connection, "pacs", 300.0)
+        (first,) = outbox.take_due(connection, "pacs", 300.0)
         assert first is not None
         assert first.version == 1
-        assert outbox.take_due(connection, "pacs", 300.0) is None
+        assert outbox.take_due(connection, "pacs", 300.0) == ()
         again = outbox.postpone(connection, first, "refused", backoff, 300.0, jitter=0.5)
         assert again == 305.0
-        assert outbox.take_due(connection, "pacs", 301.0) is None
-        first = outbox.take_due(connection, "pacs", 306.0)
-        outbox.succeed(connection, first, 306.0)
-        second = outbox.take_due(connection, "pacs", 306.0)
+        assert outbox.take_due(connection, "pacs", 301.0) == ()
+        (first,) = outbox.take_due(connection, "pacs", 306.0)
+        outbox.succeed(connection, first, (), 306.0)
+        (second,) = outbox.take_due(connection, "pacs", 306.0)
         assert second.version == 2
         assert outbox.postpone(connection, second, "refused", backoff, 900.0, jitter=0.5) is None
         assert outbox.revive(connection, "1.2.3", 901.0) == 1
-        assert outbox.take_due(connection, "pacs", 901.0).version == 2
+        assert outbox.take_due(connection, "pacs", 901.0)[0].version == 2

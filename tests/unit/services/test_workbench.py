@@ -59,7 +59,7 @@ def stored(bench, *headers, before=()):
 
 def test_a_study_is_composed_with_a_report_for_every_rung(bench):
     made = bench.compose(stored(bench, cases.header(1)))
-    assert [item.slot for item in made.objects] == ["sc-1", "sr", "sr", "sr", "sr"]
+    assert [item.slot for item in made.objects] == ["sc-1", "sc-1", "sr", "sr", "sr", "sr"]
     reports = [item for item in made.objects if item.slot == "sr"]
     assert [item.sop_class_uid for item in reports] == list(SR_LADDER)
     before = tuple(Reference(item.sop_class_uid, item.sop_instance_uid, item.series_instance_uid) for item in reports)

@@ -1,0 +1,54 @@
+"""What a destination was sent, and what it accepts, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from dicom_node.deliver.ladder import NATIVE, SR_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SR_NAMES = {uid: name for name, uid in SR_CLASSES.items()}
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+_KINDS = {"sc": "pages", "pr": "presentation states", "sr": "report"}
+
+
+def sent(slots: Iterable[dict[str, Any]]) -> str:
+    """Return what a destination has of a result in one line: the rung of the report, the pages, what was left out."""
+    found: Counter[str] = Counter()
+    missing: dict[str, str] = {}
+    messages = []
+    for slot in slots:
+        kind = str(slot["slot"]).partition("-")[0]
+        if kind not in _KINDS:
+            messages.append(str(slot["note"]))
+        elif slot["sop_class_uid"] is None:
+            missing[kind] = str(slot["note"])
+        else:
+            found[_object(kind, slot)] += 1
+    words = [name if number == 1 else f"{number} x {name}" for name, number in found.items()]
+    return "; ".join([*words, *(f"no {_KINDS[kind]} ({why})" for kind, why in missing.items()), *messages])
+
+
+def _object(kind: str, slot: dict[str, Any]) -> str:
+    if kind == "sr":
+        return f"report {_SR_NAMES.get(slot['sop_class_uid'], slot['sop_class_uid'])}"
+    if kind == "pr":
+        return "presentation state"
+    return f"page {'uncompressed' if slot['transfer_syntax_uid'] in NATIVE else 'compressed'}"
+
+
+def takes(accepted: Iterable[Iterable[str]]) -> str:
+    """Return what a PACS accepted in one line: the best report class, the pages, presentation states."""
+    contexts = {tuple(context) for context in accepted}
+    if not contexts:
+        return ""
+    classes = {context[0] for context in contexts}
+    report = next((name for name, uid in SR_CLASSES.items() if uid in classes), "none")
+    pages = {syntax in NATIVE for sop_class, syntax in contexts if sop_class == _SECONDARY_CAPTURE}
+    kinds = [word for native, word in ((False, "compressed"), (True, "uncompressed")) if native in pages]
+    states = "yes" if _PRESENTATION_STATE in classes else "no"
+    return f"report: {report}; pages: {' or '.join(kinds) or 'none'}; presentation states: {states}"

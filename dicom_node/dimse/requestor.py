@@ -1,0 +1,326 @@
+"""An association as its requestor, on one blocking socket and in the caller's thread: every wait has an end.
+
+pynetdicom encodes and reads the negotiation; the data sets go out as the bytes that they are on disk.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from pydicom import config
+from pydicom.uid import UID
+from pynetdicom import build_context
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+
+from dicom_node.core.errors import DestinationUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pynetdicom.pdu_items import PresentationContextItemAC
+    from typing_extensions import Buffer
+
+Context = tuple[str, str]
+"""SOP class and transfer syntax: what is proposed, one presentation context for each."""
+
+MAX_CONTEXTS = 128  # PS3.8 9.3.2: presentation context IDs are the odd numbers from 1 to 255
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+_IMPLEMENTATION_CLASS_UID = "2.25.218327492316450712363571604125893610113"
+_ACCEPT, _REJECT, _DATA, _RELEASE, _RELEASED, _ABORT = 2, 3, 4, 5, 6, 7  # PDU types, PS3.8 9.3
+_COMMAND, _LAST = 1, 2  # message control header, PS3.8 E.2
+_NO_DATA_SET = 0x0101
+_OUR_MAXIMUM = 16384
+_LARGEST_ANSWER = 1 << 20
+_LARGEST_PDU = 128 << 10  # where the peer would take more, or anything
+_PARTS_A_CALL = 64
+_SLOWEST_BYTES_S = 64 << 10  # an object may take its time-out, and as long as this rate needs for it
+_RELEASE_WAIT_S = 5.0
+_STALL_S = (0.036, 0.060)  # Linux holds an acknowledgement back for 40 ms
+
+_REASONS = {
+    (1, 2): "it does not know this application context",
+    (1, 3): "it does not know our AE title",
+    (1, 7): "it does not know the AE title it is called by",
+    (3, 1): "it is busy",
+    (3, 2): "it has too many associations",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A destination's AE title and address; timeout_s bounds connecting, each send and each answer."""
+
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float = 30.0
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        return f"{self.ae_title} at {self.host}:{self.port}"
+
+
+class Requestor:
+    """An established association; `accepted` says by which context ID each proposed context may be used."""
+
+    def __init__(self, peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> None:
+        self._peer = peer
+        self._deadline = time.monotonic() + peer.timeout_s
+        self._message_id = 0
+        self._quickack = False
+        self._socket = _connect(peer)
+        try:
+            self._send([_request(peer, calling_ae, contexts)])
+            self.accepted, self._maximum = self._negotiated(contexts)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def store(self, context: Context, sop_instance_uid: str, dataset: memoryview) -> int:
+        """Send one encoded data set over an accepted context; returns the status of the answer."""
+        elements = (
+            (0x0002, _text(context[0])),
+            (0x0100, b"\x01\x00"),
+            (0x0110, self._next_id()),
+            (0x0700, b"\x00\x00"),
+            (0x0800, b"\x00\x00"),
+            (0x1000, _text(sop_instance_uid)),
+        )
+        patience = self._peer.timeout_s + len(dataset) / _SLOWEST_BYTES_S
+        return self._exchange(self.accepted[context], elements, dataset, patience)
+
+    def echo(self, context: Context) -> int:
+        """Send C-ECHO over an accepted context; returns the status of the answer."""
+        elements = (
+            (0x0002, _text(context[0])),
+            (0x0100, b"\x30\x00"),
+            (0x0110, self._next_id()),
+            (0x0800, struct.pack("<H", _NO_DATA_SET)),
+        )
+        return self._exchange(self.accepted[context], elements, memoryview(b""), self._peer.timeout_s)
+
+    def release(self) -> None:
+        """End the association in order; what goes wrong with that matters to nobody."""
+        self._deadline = time.monotonic() + min(self._peer.timeout_s, _RELEASE_WAIT_S)
+        try:
+            self._send([struct.pack(">BBII", _RELEASE, 0, 4, 0)])
+            self._pdu()
+        except (OSError, DestinationUnavailable):
+            pass
+        finally:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """End the association at once."""
+        try:
+            self._socket.settimeout(0.0)
+            self._socket.send(struct.pack(">BBII", _ABORT, 0, 4, 0))
+        except OSError:
+            pass
+        finally:
+            self._socket.close()
+
+    def _next_id(self) -> bytes:
+        self._message_id = self._message_id % 65535 + 1
+        return struct.pack("<H", self._message_id)
+
+    def _exchange(
+        self, context_id: int, elements: Sequence[tuple[int, bytes]], dataset: memoryview, patience_s: float
+    ) -> int:
+        self._deadline = time.monotonic() + patience_s
+        self._send(_message(context_id, elements, dataset, self._maximum))
+        self._deadline = time.monotonic() + self._peer.timeout_s
+        asked = time.monotonic()
+        answer = self._answer()
+        if _STALL_S[0] < time.monotonic() - asked < _STALL_S[1]:
+            # The peer waits for an acknowledgement before it sends the rest of its answer (Nagle): give it at once.
+            # Towards others that costs speed: it is tried only where a peer stalls, and dropped where it is no help.
+            self._quickack = not self._quickack
+        if answer.get(0x0120) != struct.pack("<H", self._message_id) or len(answer.get(0x0900, b"")) != 2:  # noqa: PLR2004 - a US
+            self._lose("answered something else than it was asked")
+        return int.from_bytes(answer[0x0900], "little")
+
+    def _answer(self) -> dict[int, bytes]:
+        """Return the elements of the next command set, by element number."""
+        command = bytearray()
+        while True:
+            kind, body = self._pdu()
+            if kind == _RELEASE:
+                self._send([struct.pack(">BBII", _RELEASED, 0, 4, 0)])
+                self._lose("released the association early")
+            if kind != _DATA:
+                self._lose("aborted the association" if kind == _ABORT else f"sent a PDU of type {kind}")
+            for header, fragment in self._fragments(body):
+                if header & _COMMAND:
+                    command += fragment
+                    if header & _LAST:
+                        return self._elements(bytes(command))
+
+    def _fragments(self, body: bytes) -> Iterator[tuple[int, bytes]]:
+        offset = 0
+        while offset < len(body):
+            if offset + 6 > len(body):
+                self._lose("sent a PDU that ends too early")
+            length, _, header = struct.unpack_from(">IBB", body, offset)
+            yield header, body[offset + 6 : offset + 4 + length]
+            offset += 4 + max(length, 2)
+
+    def _elements(self, command: bytes) -> dict[int, bytes]:
+        found, offset = {}, 0
+        while offset + 8 <= len(command):
+            _, element, length = struct.unpack_from("<HHI", command, offset)
+            found[element] = command[offset + 8 : offset + 8 + length]
+            offset += 8 + length
+        return found
+
+    def _negotiated(self, contexts: Sequence[Context]) -> tuple[dict[Context, int], int]:
+        kind, body = self._pdu()
+        if kind == _REJECT and len(body) >= 4:  # noqa: PLR2004 - reserved, result, source, reason
+            why = _REASONS.get((body[2], body[3]), f"source {body[2]}, reason {body[3]}")
+            message = f"{self._peer} rejected the association ({why}): check the AE titles at both ends"
+            raise DestinationUnavailable(message)
+        if kind != _ACCEPT:
+            self._lose("aborted the association" if kind == _ABORT else "did not answer in DICOM")
+        try:
+            answer = A_ASSOCIATE_AC()
+            answer.decode(struct.pack(">BBI", kind, 0, len(body)) + body)
+            information = answer.user_information
+            maximum = (information.maximum_length if information else None) or _LARGEST_PDU
+            proposed = {2 * number + 1: context for number, context in enumerate(contexts[:MAX_CONTEXTS])}
+            accepted = {
+                proposed[item.presentation_context_id]: item.presentation_context_id
+                for item in answer.presentation_context
+                if item.presentation_context_id and item.result == 0
+            }
+            wrong = [item for item in answer.presentation_context if item.result == 0 and not _is_as(item, proposed)]
+        except Exception:  # noqa: BLE001
+            # Whatever pynetdicom raises on bytes that are no answer to an association request.
+            self._lose("did not answer in DICOM")
+        if wrong:
+            self._lose("accepted a transfer syntax that was not proposed")
+        return accepted, max(min(maximum, _LARGEST_PDU), 1024)
+
+    def _pdu(self) -> tuple[int, bytes]:
+        kind, _, length = struct.unpack(">BBI", self._exactly(6))
+        if length > _LARGEST_ANSWER:
+            self._lose("did not answer in DICOM")
+        return kind, self._exactly(length)
+
+    def _exactly(self, size: int) -> bytes:
+        found = bytearray()
+        while len(found) < size:
+            if self._quickack:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            self._wait("gave no answer")
+            try:
+                part = self._socket.recv(size - len(found))
+            except TimeoutError:
+                self._lose(f"gave no answer within {self._peer.timeout_s:g} s")
+            except OSError as error:
+                self._lose(f"broke the connection ({type(error).__name__})")
+            if not part:
+                self._lose("closed the connection")
+            found += part
+        return bytes(found)
+
+    def _send(self, parts: Sequence[Buffer]) -> None:
+        try:
+            for start in range(0, len(parts), _PARTS_A_CALL):
+                self._wait("takes no more bytes")
+                _write(self._socket, parts[start : start + _PARTS_A_CALL])
+        except TimeoutError:
+            self._lose(f"took no bytes for {self._peer.timeout_s:g} s")
+        except OSError as error:
+            self._lose(f"broke the connection ({type(error).__name__})")
+
+    def _wait(self, what: str) -> None:
+        """Bound the next call on the socket by the time-out and by what is left of this exchange's time."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._lose(f"{what}: its time is used up")
+        self._socket.settimeout(min(left, self._peer.timeout_s))
+
+    def _lose(self, what: str) -> NoReturn:
+        message = f"{self._peer} {what}"
+        raise DestinationUnavailable(message)
+
+
+def _is_as(item: PresentationContextItemAC, proposed: Mapping[int, Context]) -> bool:
+    """Tell whether a context was accepted in the one transfer syntax that was proposed for it."""
+    return item.transfer_syntax == proposed[item.presentation_context_id or 0][1]
+
+
+def _connect(peer: Peer) -> socket.socket:
+    plain = None
+    try:
+        plain = socket.create_connection((peer.host, peer.port), timeout=peer.timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return peer.tls.wrap_socket(plain, server_hostname=peer.host) if peer.tls else plain
+    except (OSError, UnicodeError) as error:
+        if plain is not None:
+            plain.close()
+        cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
+        message = f"{peer} cannot be reached ({cause}): check that it runs and that host and port are right"
+        raise DestinationUnavailable(message) from error
+
+
+def _request(peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> bytes:
+    """Return an A-ASSOCIATE-RQ with one presentation context for each pair, so that each is answered by itself."""
+    request = A_ASSOCIATE()
+    request.application_context_name = _uid(_APPLICATION_CONTEXT)
+    request.calling_ae_title, request.called_ae_title = calling_ae, peer.ae_title
+    maximum, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    maximum.maximum_length_received = _OUR_MAXIMUM
+    implementation.implementation_class_uid = _uid(_IMPLEMENTATION_CLASS_UID)
+    request.user_information = [maximum, implementation]
+    proposed = [build_context(_uid(sop_class), [_uid(syntax)]) for sop_class, syntax in contexts[:MAX_CONTEXTS]]
+    for number, context in enumerate(proposed):
+        context.context_id = 2 * number + 1
+    request.presentation_context_definition_list = proposed
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    return pdu.encode()
+
+
+def _message(
+    context_id: int, elements: Sequence[tuple[int, bytes]], dataset: memoryview, maximum: int
+) -> Sequence[Buffer]:
+    """Return the P-DATA-TF PDUs of a message, the data set's bytes as views of what was read from disk."""
+    body = b"".join(struct.pack("<HHI", 0, element, len(value)) + value for element, value in elements)
+    command = struct.pack("<HHII", 0, 0, 4, len(body)) + body
+    parts: list[Buffer] = [_header(context_id, len(command), _COMMAND | _LAST), command]
+    room = maximum - 6
+    for start in range(0, len(dataset), room):
+        fragment = dataset[start : start + room]
+        parts += [_header(context_id, len(fragment), _LAST if start + room >= len(dataset) else 0), fragment]
+    return parts
+
+
+def _header(context_id: int, length: int, control: int) -> bytes:
+    return struct.pack(">BBIIBB", _DATA, 0, length + 6, length + 2, context_id, control)
+
+
+def _write(sock: socket.socket, parts: Sequence[Buffer]) -> None:
+    if isinstance(sock, ssl.SSLSocket):
+        sock.sendall(b"".join(parts))
+        return
+    sent = sock.sendmsg(parts)
+    whole = sum(memoryview(part).nbytes for part in parts)
+    if sent < whole:
+        sock.sendall(memoryview(b"".join(parts))[sent:])
+
+
+def _text(uid: str) -> bytes:
+    value = uid.encode("ascii")
+    return value + b"\0" * (len(value) % 2)
+
+
+def _uid(text: str) -> UID:
+    """Return a UID as it is written: private and odd ones must reach the wire as they are."""
+    return UID(text, validation_mode=config.IGNORE)
