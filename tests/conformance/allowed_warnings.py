@@ -53,6 +53,7 @@ ALLOWED_BY_DSRDUMP = (
 #: The same for DCMTK's dcmpschk.
 ALLOWED_BY_DCMPSCHK = (
     ("Affected attribute: PatientName (0010,0010)", "it knows names of one component group only, not two or three"),
+    ("patientName absent or empty", "type 2, and the source has no name"),
     ("Affected attribute: PatientBirthDate (0010,0030)", "the source's own, before the first year that it believes"),
 )
 #: The same for dcentvfy.
@@ -66,7 +67,7 @@ ALLOWED_BY_DCENTVFY = (
 
 def unexplained_by_dcmpschk(lines: list[str]) -> list[str]:
     """Return the attributes that dcmpschk complains of and that are not on the list, and what it cannot read at all."""
-    complaints = [line for line in lines if line.startswith("F:") or "Affected attribute" in line]
+    complaints = [line for line in lines if line.startswith("F:") or " absent" in line or "Affected attribute" in line]
     return [line for line in complaints if not any(known in line for known, _ in ALLOWED_BY_DCMPSCHK)]
 
 
