@@ -32,7 +32,6 @@ def judge(tool, folder, objects):
     for index, made in enumerate(objects):
         path = folder / f"{index}-{made.kind}.dcm"
         path.write_bytes(encode(made.dataset))
-<<<<<<< HEAD
         paths.append(path)
         reports += [path] if made.slot == "sr" else []
         states += [path] if made.kind == "pr" else []
@@ -42,7 +41,7 @@ def judge(tool, folder, objects):
     for path in states:
         status, lines = tool("dcmpschk", path)
         assert status == 0, lines
-        assert any("Test passed" in line or "Affected attribute" in line for line in lines)
+        assert any("Test passed" in line or "Test failed" in line for line in lines)
         assert unexplained_by_dcmpschk(lines) == []
     status, lines = tool("dsrdump", *reports)
     assert status == 0, lines
@@ -53,19 +52,6 @@ def judge(tool, folder, objects):
 def unlike(objects):
     """Leave out the two rungs that hold what the first one holds, byte for byte; every outcome is judged with them."""
     return [made for made in objects if made.kind not in {"sr-33", "sr-22"}]
-=======
-        _, lines = tool("dciodvfy", "-new", path)
-        assert unexplained(lines) == [], path.name
-        if made.kind == "pr":
-            status, lines = tool("dcmpschk", path)
-            assert status == 0, lines
-            assert any("Test passed" in line or "Test failed" in line for line in lines)
-            assert unexplained_by_dcmpschk(lines) == []
-        if made.kind == "sr":
-            status, lines = tool("dsrdump", path)
-            assert status == 0, lines
-            assert unexplained_by_dsrdump(lines) == []
->>>>>>> sc
 
 
 @pytest.mark.parametrize("name", CASES)

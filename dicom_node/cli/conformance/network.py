@@ -39,7 +39,23 @@ MEANINGS = {
     0x0211: ("Unrecognized operation", "a service other than those listed here"),
 }
 _STANDARD = "1.2.840.10008"
-_ANSWERS = (0x0000, 0xB000, 0xB006, 0xB007, 0xA700, 0xA900, 0xC000, 0x0110, 0x0117, 0x0122, 0x0124, 0x0210, 0x0213)
+_ONLY_HEARD = {status.DUPLICATE}
+_ANSWERS = (
+    0x0000,
+    0xB000,
+    0xB006,
+    0xB007,
+    0xA700,
+    0xA900,
+    0xC000,
+    0x0110,
+    0x0111,
+    0x0117,
+    0x0122,
+    0x0124,
+    0x0210,
+    0x0213,
+)
 
 
 def accepted_classes() -> list[str]:
@@ -79,8 +95,9 @@ def scu_contexts(samples: tuple[Sample, ...], ladder: tuple[str, ...]) -> str:
 
 
 def statuses() -> dict[str, int]:
-    """Return the DIMSE statuses that the node has names for; every answer is one of them."""
-    return {name: value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
+    """Return the DIMSE statuses that the node has names for and answers with; every answer is one of them."""
+    named = {name: value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
+    return {name: value for name, value in named.items() if value not in _ONLY_HEARD}
 
 
 def status_answers() -> str:
