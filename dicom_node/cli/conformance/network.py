@@ -39,7 +39,8 @@ MEANINGS = {
     0x0211: ("Unrecognized operation", "a service other than those listed here"),
 }
 _STANDARD = "1.2.840.10008"
-_ONLY_HEARD = {status.DUPLICATE}
+ONLY_HEARD = {"DUPLICATE"}
+"""Names of statuses that destinations answer with and the node never does."""
 _ANSWERS = (
     0x0000,
     0xB000,
@@ -97,7 +98,7 @@ def scu_contexts(samples: tuple[Sample, ...], ladder: tuple[str, ...]) -> str:
 def statuses() -> dict[str, int]:
     """Return the DIMSE statuses that the node has names for and answers with; every answer is one of them."""
     named = {name: value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
-    return {name: value for name, value in named.items() if value not in _ONLY_HEARD}
+    return {name: value for name, value in named.items() if name not in ONLY_HEARD}
 
 
 def status_answers() -> str:

@@ -92,5 +92,5 @@ def test_what_was_written_is_read_again_before_it_is_handed_over(bench, monkeypa
         return made
 
     monkeypatch.setattr("dicom_node.services.workbench.compose", spoilt)
-    with pytest.raises(IdentityMismatch, match=r"PatientID of the written 005-sr-11\.dcm"):
+    with pytest.raises(IdentityMismatch, match=r"PatientID of the written 006-sr-11\.dcm"):
         bench.compose(stored(bench, cases.header(1)))
