@@ -102,7 +102,7 @@ def result_problems(system: System, study: Study, versions: int = 1) -> list[str
     stored = system.pacs.datasets(study.study_instance_uid)
     extra = {str(d.SOPInstanceUID): d for d in stored if str(d.SOPInstanceUID) not in study.sop_instance_uids}
     reports = [d for d in extra.values() if d.Modality == "SR"]
-    heatmaps = {str(d.SeriesInstanceUID) for d in extra.values() if d.Modality != "SR"}
+    heatmaps = {str(d.SeriesInstanceUID) for d in extra.values() if d.Modality not in {"SR", "PR"}}
     problems = []
     published = [row["version"] for row in listed["versions"] if row["state"] == "published"]
     if len(published) != versions:
