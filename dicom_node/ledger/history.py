@@ -6,13 +6,12 @@ from sqlalchemy import Connection, insert
 
 from dicom_node.ledger.database import history
 
+_NOTE = insert(history)  # made once: building a statement costs as much as executing it
+
 
 def note(
     connection: Connection, at: float, event: str, *, study: str = "", sop_instance: str = "", detail: str = ""
 ) -> None:
     """Add one line of history; `detail` is a plain sentence without any attribute of the patient."""
-    connection.execute(
-        insert(history).values(
-            at=at, study_instance_uid=study, sop_instance_uid=sop_instance, event=event, detail=detail
-        )
-    )
+    row = {"at": at, "study_instance_uid": study, "sop_instance_uid": sop_instance, "event": event, "detail": detail}
+    connection.execute(_NOTE, row)

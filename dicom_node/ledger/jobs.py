@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from dicom_node.ledger.database import job
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ANALYSE, COMPOSE = "analyse", "compose"
 _FIRST, _SECOND = 0, 1  # a study that waits only for its report goes before new images
+_BY_KEY = select(job.c.id).where(job.c.key == bindparam("key"))
+_NEW = insert(job)  # made once: it runs for each received image
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Lease:
 def enqueue_analysis(connection: Connection, instance_id: int, bundle_sha256: str, now: float) -> None:
     """Queue the analysis of an image by a bundle, unless it is there already."""
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if connection.execute(select(job.c.id).where(job.c.key == key)).first() is None:
+    if connection.execute(_BY_KEY, {"key": key}).first() is None:
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
 
 
@@ -57,21 +59,20 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
     instance_id: int | None = None,
     version_id: int | None = None,
 ) -> None:
-    connection.execute(
-        insert(job).values(
-            kind=kind,
-            key=key,
-            instance_id=instance_id,
-            version_id=version_id,
-            state="ready",
-            priority=priority,
-            fence=0,
-            attempts=0,
-            crashes=0,
-            created_at=now,
-            run_after=now,
-        )
-    )
+    row = {
+        "kind": kind,
+        "key": key,
+        "instance_id": instance_id,
+        "version_id": version_id,
+        "state": "ready",
+        "priority": priority,
+        "fence": 0,
+        "attempts": 0,
+        "crashes": 0,
+        "created_at": now,
+        "run_after": now,
+    }
+    connection.execute(_NEW, row)
 
 
 def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:
