@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from dicom_node.core.study import InstanceHeader, Judgement, Quiet, Role
 from dicom_node.ledger import history, jobs
 from dicom_node.ledger.database import instance, result_object, study
+from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
     from dicom_node.core.identifiers import SpoolKey
@@ -36,54 +37,51 @@ class Arrival:
     calling_ae: str
 
 
-# Statements are made once: building one costs as much as executing it, and these run for each received instance.
-_BY_UID = select(instance.c.id, instance.c.sha256, instance.c.is_current).where(
-    instance.c.sop_instance_uid == bindparam("uid")
+_BY_UID = Prepared(
+    select(instance.c.id, instance.c.sha256, instance.c.is_current).where(
+        instance.c.sop_instance_uid == bindparam("uid")
+    )
 )
-_OWN = select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")).limit(1)
-_STUDY = select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid"))
-_NEW_STUDY = insert(study)
-_TOUCH_STUDY = update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now"))
-_REOPEN_STUDY = (
+_OWN = Prepared(select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")))
+_STUDY = Prepared(select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid")))
+_NEW_STUDY = Prepared(insert(study).returning(study.c.id))
+_TOUCH_STUDY = Prepared(update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now")))
+_REOPEN_STUDY = Prepared(
     update(study)
     .where(study.c.id == bindparam("key"))
     .values(
         last_received_at=bindparam("now"),
-        state="open",
+        state=bindparam("state"),
         first_unreported_at=bindparam("first"),
         closes_at=bindparam("due"),
     )
 )
-_NEW_INSTANCE = insert(instance)
-_REPLACE = (
-    update(instance)
-    .where(instance.c.sop_instance_uid == bindparam("uid"), instance.c.is_current)
-    .values(is_current=False)
-)
+_NEW_INSTANCE = Prepared(insert(instance).returning(instance.c.id))
 
 
 def is_known(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
     """Tell whether these very bytes were recorded before."""
-    rows = connection.execute(_BY_UID, {"uid": sop_instance_uid})
+    rows = _BY_UID.execute(connection, uid=sop_instance_uid)
     return any(row.sha256 == sha256 and row.is_current for row in rows)
 
 
 def is_own_result(connection: Connection, sop_instance_uid: str) -> bool:
     """Tell whether a UID is that of a result this node published."""
-    return connection.execute(_OWN, {"uid": sop_instance_uid}).first() is not None
+    return _OWN.execute(connection, uid=sop_instance_uid).first() is not None
 
 
 def record(connection: Connection, arrival: Arrival, quiet: Quiet, bundle_sha256: str, now: float) -> Recorded:
     """Record an instance, open its study and, where it is a view, queue its analysis: one transaction of the caller."""
     header = arrival.header
-    known = {row.sha256: row for row in connection.execute(_BY_UID, {"uid": header.sop_instance_uid})}
+    known = {row.sha256: row for row in _BY_UID.execute(connection, uid=header.sop_instance_uid)}
     same = known.get(arrival.sha256)
     if same is not None and same.is_current:
         return Recorded.DUPLICATE
     study_id = _open_study(connection, header.study_instance_uid, quiet, now, is_view=_is_view(arrival))
     replaced = any(row.is_current for row in known.values())
     if replaced:
-        connection.execute(_REPLACE, {"uid": header.sop_instance_uid})
+        current = (instance.c.sop_instance_uid == header.sop_instance_uid) & instance.c.is_current
+        connection.execute(update(instance).where(current).values(is_current=False))
     if same is None:
         instance_id = _insert(connection, arrival, study_id, now)
     else:
@@ -128,14 +126,12 @@ def _insert(connection: Connection, arrival: Arrival, study_id: int, now: float)
         "reason_text": reason.text if reason else None,
         "is_current": True,
     }
-    row = connection.execute(_NEW_INSTANCE, values).inserted_primary_key
-    assert row is not None  # noqa: S101 - an insert of one row always has its key
-    return int(row[0])
+    return int(_NEW_INSTANCE.execute(connection, **values).scalar_one())
 
 
 def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, is_view: bool) -> int:
     """Return the study's id, re-opened where a view arrived; what is no view never re-opens a reported study."""
-    row = connection.execute(_STUDY, {"uid": uid}).first()
+    row = _STUDY.execute(connection, uid=uid).first()
     if row is None:
         values = {
             "study_instance_uid": uid,
@@ -145,13 +141,11 @@ def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, i
             "first_unreported_at": now if is_view else None,
             "closes_at": quiet.closes_at(now, now),
         }
-        key = connection.execute(_NEW_STUDY, values).inserted_primary_key
-        assert key is not None  # noqa: S101 - an insert of one row always has its key
-        return int(key[0])
+        return int(_NEW_STUDY.execute(connection, **values).scalar_one())
     if is_view:
         first = row.first_unreported_at if row.first_unreported_at is not None else now
         due = quiet.closes_at(first, now)
-        connection.execute(_REOPEN_STUDY, {"key": row.id, "now": now, "first": first, "due": due})
+        _REOPEN_STUDY.execute(connection, key=row.id, now=now, state="open", first=first, due=due)
     else:
-        connection.execute(_TOUCH_STUDY, {"key": row.id, "now": now})
+        _TOUCH_STUDY.execute(connection, key=row.id, now=now)
     return int(row.id)
