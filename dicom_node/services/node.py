@@ -89,7 +89,7 @@ class Node:
                 reserve_bytes=settings.node.reserve_mib * _MIB,
             ),
             clock=time.time,
-            on_recorded=self._bell.ring,
+            on_recorded=self._bell.ring_soon,
         )
         self._scp = StorageScp(_scp_settings(settings), self._intake.open)
 
