@@ -24,6 +24,7 @@ _BACKLOG = 128
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _PAUSE_S = 0.05
+_TURNED_AWAY_S = 0.005  # without descriptors: enough to give other threads a turn
 
 
 def listen(host: str, port: int, inherited: int | None) -> socket.socket:
@@ -122,7 +123,7 @@ class Listener:
             self._socket.accept()[0].close()
         with suppress(OSError):
             self._spare = os.open(os.devnull, os.O_RDONLY)
-        time.sleep(_PAUSE_S)
+        time.sleep(_TURNED_AWAY_S)
 
 
 def _keep_alive(sock: socket.socket) -> None:
