@@ -81,7 +81,11 @@ class Listener:
                 if error.errno in _EXHAUSTED:
                     self._turn_away()
                 continue
-            self._let_in(sock, str(address[0]))
+            try:
+                self._let_in(sock, str(address[0]))
+            except Exception:  # whatever this connection came to, the next one must find somebody
+                log.exception("connection.failed", peer=str(address[0]))
+                sock.close()
 
     def _let_in(self, sock: socket.socket, address: str) -> None:
         """Begin an association's thread, unless the address is not listed or is at its cap."""

@@ -9,7 +9,7 @@ STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 
 _STANDARD = "1.2.840.10008."
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-# What lies among the storage classes and is none of a patient: protocols as defined, approvals of them, inventories, and
+# What lies among the storage classes and is none of a patient: protocols as defined, their approvals, inventories, and
 # the queries for these (PS3.4 GG.3, HH, KK).
 _OF_NO_PATIENT = frozenset(
     [_STORAGE + f"200.{number}" for number in (1, 3, 4, 5, 6, 7)]

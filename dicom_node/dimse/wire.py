@@ -106,7 +106,7 @@ class Wire:
     def hang_up(self) -> None:
         """Shut the connection from another thread: whoever waits on it is told at once."""
         with suppress(OSError, ValueError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # TLS's own would change its state under its thread
 
     def close(self, *, linger: bool) -> None:
         """Close it; linger: let the peer read what was sent last, for half a second at most."""
