@@ -238,7 +238,8 @@ def _explain(path: Path, text: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         message = f"unknown key; allowed here: {', '.join(_allowed(location))}"
     else:
-        message = f"{problem['msg']}, not {problem['input']!r}" if location else str(problem["msg"])
+        is_value = location and not isinstance(problem["input"], dict)  # else it is about several keys
+        message = f"{problem['msg']}, not {problem['input']!r}" if is_value else str(problem["msg"])
         if problem["type"] == "missing":
             message = "is required"
     return f"{path}:{_line_of(text, location)}: {key or 'settings'}: {message}"

@@ -98,7 +98,9 @@ class Association:
             log.debug("association.ended", **self._who(), reason=str(ending))
         except Stalled as ending:
             linger = False
-            self._refuse("stalled", str(ending), pdu.encode_abort(2, pdu.AbortReason.NOT_SPECIFIED))
+            # Before there is an association the connection is just closed (PS3.8 9.2.3, AA-2).
+            word = b"" if self.phase is Phase.OPENING else pdu.encode_abort(2, pdu.AbortReason.NOT_SPECIFIED)
+            self._refuse("stalled", str(ending), word)
         except Rejection as rejection:
             self._refuse("rejected", str(rejection), rejection.encode())
         except ProtocolViolation as violation:
