@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_COALESCE_S = 0.02
+_COALESCE_S = 0.1
 
 
 class Bell:
@@ -26,7 +26,7 @@ class Bell:
         self._is_due = False
 
     def ring_soon(self) -> None:
-        """Wake every waiter, at most fifty times a second: images that arrive in a row need no more."""
+        """Wake every waiter, at most ten times a second: images that arrive in a row need no more."""
         with self._condition:
             if self._is_due:
                 return
