@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "instances": ("dicom_node.cli.instances", "list every instance received or refused, each with its reason", True),
     "retry": ("dicom_node.cli.retry", "send again the results whose delivery was given up", True),
     "bundle": ("dicom_node.cli.bundle", "verify the model bundle and print its digest and intended use", True),
+    "conformance": ("dicom_node.cli.conformance.command", "print the DICOM conformance statement", False),
     "demo": ("dicom_node.cli.demo.command", "show the whole walk of a study with a PACS on this machine", False),
     "engine": ("dicom_node.cli.engine.command", "import CXR Foundation; build and look after TensorRT plans", False),
     "lab": ("dicom_node.lab.command", "train and export model bundles (extra: lab)", False),

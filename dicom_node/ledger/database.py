@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _LOG_BYTES = 4_500_000  # a little more than the thousand pages after which SQLite begins the log anew
 
 metadata = MetaData()
@@ -142,7 +142,8 @@ result_object = Table(
     metadata,
     Column("version_id", ForeignKey("version.id"), primary_key=True),
     Column("position", Integer, primary_key=True),  # sending order
-    Column("kind", Text, nullable=False),  # sc | sr
+    Column("kind", Text, nullable=False),  # sc | pr | sr
+    Column("slot", Text, nullable=False),  # rows that share one are alternatives, best first
     Column("sop_class_uid", Text, nullable=False),
     Column("sop_instance_uid", Text, nullable=False, index=True),
     Column("series_instance_uid", Text, nullable=False),

@@ -68,9 +68,10 @@ class VersionToCompose:
 
 @dataclass(frozen=True, slots=True)
 class ReportObject:
-    """One SOP instance of a published result, in sending order."""
+    """One SOP instance of a published result, in sending order; those of one slot are alternatives, best first."""
 
     kind: str
+    slot: str
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
@@ -178,6 +179,7 @@ def objects(connection: Connection, version_id: int) -> tuple[ReportObject, ...]
     return tuple(
         ReportObject(
             kind=row["kind"],
+            slot=row["slot"],
             sop_class_uid=row["sop_class_uid"],
             sop_instance_uid=row["sop_instance_uid"],
             series_instance_uid=row["series_instance_uid"],
@@ -215,6 +217,7 @@ def publish(
                 version_id=version_id,
                 position=position,
                 kind=item.kind,
+                slot=item.slot,
                 sop_class_uid=item.sop_class_uid,
                 sop_instance_uid=item.sop_instance_uid,
                 series_instance_uid=item.series_instance_uid,

@@ -26,5 +26,5 @@ def compose(request: ReportRequest) -> tuple[ResultObject, ...]:
     report = structured_report(request, captures, {uid: made.sop_instance_uid for uid, made in heatmaps.items()})
     return (
         *captures,
-        ResultObject("sr", report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report),
+        ResultObject("sr", "sr", report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report),
     )

@@ -120,9 +120,13 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class ResultObject:
-    """One finished object; kind is "sc" or "sr" (a presentation state will be "pr")."""
+    """One finished object; kind is "sc" or "sr" (a presentation state will be "pr").
+
+    slot: objects that share one are alternatives of each other, best first; a destination gets the first it accepts.
+    """
 
     kind: str
+    slot: str
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str

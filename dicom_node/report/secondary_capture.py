@@ -82,7 +82,9 @@ def _capture(
     _describe_anatomy(dataset, request, views if kind == "heatmap" else ())
     _put_pixels(dataset, page, request.options.sc_transfer_syntax_uid)
     settle_character_set(dataset, request.views[0].header)
-    return ResultObject("sc", SECONDARY_CAPTURE, place.sop_instance_uid, place.series_instance_uid, dataset)
+    return ResultObject(
+        "sc", f"sc-{number}", SECONDARY_CAPTURE, place.sop_instance_uid, place.series_instance_uid, dataset
+    )
 
 
 def _source(view: SourceView) -> Dataset:

@@ -292,5 +292,5 @@ def _uids(job: AnalyseJob | ComposeJob) -> dict[str, object]:
 
 
 def _fields(item: object) -> dict[str, str]:
-    names = ("kind", "sop_class_uid", "sop_instance_uid", "series_instance_uid", "transfer_syntax_uid", "file")
+    names = ("kind", "slot", "sop_class_uid", "sop_instance_uid", "series_instance_uid", "transfer_syntax_uid", "file")
     return {name: getattr(item, name) for name in names}

@@ -103,9 +103,10 @@ class Analysed:
 
 @dataclass(frozen=True)
 class ComposedObject:
-    """One file of a composed result, in sending order."""
+    """One file of a composed result, in sending order; those of one slot are alternatives, best first."""
 
     kind: str
+    slot: str
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str

@@ -134,6 +134,7 @@ def _write(folder: Path, number: int, item: ResultObject) -> ComposedObject:
     (folder / name).write_bytes(encode(item.dataset))
     return ComposedObject(
         kind=item.kind,
+        slot=item.slot,
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,
         series_instance_uid=item.series_instance_uid,

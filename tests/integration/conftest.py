@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,16 +7,8 @@ import pytest
 
 from tests.support import fracatlas, orthanc, sender
 from tests.support.orthanc import Forward
+from tests.support.requirements import require
 from tests.support.system import BUNDLE, System
-
-
-def require(present: object, what: str) -> None:
-    """Skip where something is not installed; in CI that is a failure, since CI installs it."""
-    if present:
-        return
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(f"{what} is missing, and CI must have it")
-    pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture(scope="session")

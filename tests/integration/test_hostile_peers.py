@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dicom_node.dimse.tls import TlsFiles, client_context
-from tests.integration.conftest import require
 from tests.support.certificates import Authority, Certificate
 from tests.support.node import Node
+from tests.support.requirements import require
 from tests.support.sender import storescu
 from tests.support.wire import (
     ACCEPTED,

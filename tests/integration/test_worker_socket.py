@@ -106,7 +106,7 @@ def compose(node, channel, digest=None):
     folder.mkdir()
     (folder / "001-sr.dcm").write_bytes(b"report")
     finding = StudyFinding(Outcome.NOT_ANALYSED, a_finding().reason, None, (a_finding(),), None)
-    item = ComposedObject("sr", "1.2", "2.25.1", "2.25.2", "1.2.840.10008.1.2.1", "001-sr.dcm")
+    item = ComposedObject("sr", "sr", "1.2", "2.25.1", "2.25.2", "1.2.840.10008.1.2.1", "001-sr.dcm")
     channel.send(Composed(finding, digest or folder_digest(folder), (item,)))
 
 

@@ -36,7 +36,7 @@ else:
 def _arguments(tiny_data: Path, out: Path, runs: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    options = ["--steps", "24", "--folds", "2", "--jobs", "1", "--threads", "2", "--seed", "3"]
+    options = ["--steps", "24", "--folds", "2", "--jobs", "1", "--threads", "1", "--seed", "3"]
     options += ["--network", "compact", "--start", "scratch"]  # seconds instead of minutes
     return parser.parse_args(
         ["train-default", "--data", str(tiny_data), "--out", str(out), "--runs", str(runs), *options]

@@ -43,7 +43,9 @@ def answer_all(ledger, now):
                 analysed = results.Analysed(lease.instance_id, "bundle", "{}", None, None)
                 results.save_analysis(connection, analysed, now)
             else:
-                sr = results.ReportObject("sr", "1.2", f"2.25.{lease.version_id}", "2.25.9", "1.2.840.10008.1.2.1", "f")
+                sr = results.ReportObject(
+                    "sr", "sr", "1.2", f"2.25.{lease.version_id}", "2.25.9", "1.2.840.10008.1.2.1", "f"
+                )
                 found = results.Published("negative", 0.1, None, None, "bundle", "results/1", "digest", (sr,))
                 published += results.publish(connection, lease.version_id, found, ("pacs",), now)
             studies.promote_waiting(connection, now)

@@ -61,7 +61,7 @@ def ends():
             "1.4", 2, 100.5, (ViewToCompose("1.1", "1.2", "ab/abc", VIEW, None),), Reference("1", "2", "3"), "work/2-1"
         ),
         Analysed(VIEW, "cd" * 32, 12.5),
-        Composed(STUDY, "cd" * 32, (ComposedObject("sr", "1", "2", "3", "4", "001-sr.dcm"),)),
+        Composed(STUDY, "cd" * 32, (ComposedObject("sr", "sr", "1", "2", "3", "4", "001-sr.dcm"),)),
         Failed("no memory"),
         Revive("1.2.3"),
         Revived(2),
