@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
 from dicom_node.destination_settings import address_of
+from dicom_node.dimse import tls
+from dicom_node.dimse.tls import TlsFiles
 
 if TYPE_CHECKING:
     import argparse
+
+    from dicom_node.settings import TlsSettings
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -19,10 +24,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what the settings mean."""
     settings = configuration.load(arguments.config)
     node = settings.node
+    left = _days_left(node.tls) if node.tls is not None else None
     print(f"{arguments.config}: good")
     print(f"listens as {node.ae_title} on {node.host}:{node.port}, keeps its state in {node.state_dir}")
+    for peer in node.peers:
+        print(f"lets in {peer.ae_title} from {', '.join(peer.addresses)}")
+    if not node.peers:
+        print("lets in any AE title of this machine, and nobody else: add a [[node.peers]] block for others")
+    if left is not None:
+        print(f"speaks TLS, with a certificate that is good for {left:.0f} days")
     for destination in settings.destinations:
         print(f"sends to {destination.name}: {address_of(destination)}")
     if not settings.destinations:
         print("sends nowhere: add a [[destinations]] block")
     return 0
+
+
+def _days_left(files: TlsSettings) -> float:
+    """Return the days that our certificate is still good for. Raises SettingsError where the files cannot be used."""
+    tls.server_context(TlsFiles(files.certificate, files.key, files.ca))
+    return tls.days_left(files.certificate, datetime.now(timezone.utc))

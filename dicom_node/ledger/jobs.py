@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from dicom_node.ledger.database import job
+from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
     from dicom_node.core.delivery import Backoff
 
 ANALYSE, COMPOSE = "analyse", "compose"
 _FIRST, _SECOND = 0, 1  # a study that waits only for its report goes before new images
+_BY_KEY = Prepared(select(job.c.id).where(job.c.key == bindparam("key")))
+_NEW = Prepared(insert(job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Lease:
 def enqueue_analysis(connection: Connection, instance_id: int, bundle_sha256: str, now: float) -> None:
     """Queue the analysis of an image by a bundle, unless it is there already."""
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if connection.execute(select(job.c.id).where(job.c.key == key)).first() is None:
+    if _BY_KEY.execute(connection, key=key).first() is None:
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
 
 
@@ -57,21 +60,20 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
     instance_id: int | None = None,
     version_id: int | None = None,
 ) -> None:
-    connection.execute(
-        insert(job).values(
-            kind=kind,
-            key=key,
-            instance_id=instance_id,
-            version_id=version_id,
-            state="ready",
-            priority=priority,
-            fence=0,
-            attempts=0,
-            crashes=0,
-            created_at=now,
-            run_after=now,
-        )
-    )
+    row: dict[str, object] = {
+        "kind": kind,
+        "key": key,
+        "instance_id": instance_id,
+        "version_id": version_id,
+        "state": "ready",
+        "priority": priority,
+        "fence": 0,
+        "attempts": 0,
+        "crashes": 0,
+        "created_at": now,
+        "run_after": now,
+    }
+    _NEW.execute(connection, **row)
 
 
 def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:

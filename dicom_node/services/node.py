@@ -6,13 +6,15 @@ import fcntl
 import os
 import random
 import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import LedgerError, StateFolderBusy
-from dicom_node.core.study import Quiet, Received
-from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.core.errors import LedgerError, SettingsError, StateFolderBusy
+from dicom_node.core.study import Quiet
+from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
+from dicom_node.dimse.tls import days_left
 from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
@@ -25,7 +27,7 @@ from dicom_node.services.dispatch import Dispatcher, DispatchSettings
 from dicom_node.services.threads import Bell, Threads
 
 if TYPE_CHECKING:
-    from dicom_node.settings import Settings
+    from dicom_node.settings import PeerSettings, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +35,7 @@ _LOCK_WAIT_S = 15.0
 _STOP_S = 10.0
 _BIND_TRIES = 20
 _MIB = 1 << 20
+_EXPIRES_SOON_DAYS = 30.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,9 +92,9 @@ class Node:
                 reserve_bytes=settings.node.reserve_mib * _MIB,
             ),
             clock=time.time,
-            on_recorded=self._bell.ring,
+            on_recorded=self._bell.ring_soon,
         )
-        self._scp = StorageScp(_scp_settings(settings), self._on_store)
+        self._scp = StorageScp(_scp_settings(settings), self._intake.open)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""
@@ -99,6 +102,9 @@ class Node:
         self._start_threads()
         try:
             self._listen()
+        except SettingsError as error:
+            log.error("tls.unusable", reason=str(error))  # noqa: TRY400 - said in one line
+            return process.EXIT_SETTINGS
         except OSError as error:
             address = f"{self._settings.node.host}:{self._settings.node.port}"
             log.error("port.unavailable", address=address, cause=type(error).__name__)  # noqa: TRY400 - in one line
@@ -120,8 +126,14 @@ class Node:
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
 
-    def _on_store(self, received: Received) -> None:
-        self._intake.accept(received)
+    def _watch_certificate(self) -> None:
+        """Say so in time that our certificate expires: a peer that checks it stops sending that day."""
+        files = _tls_files(self._settings)
+        if files is None:
+            return
+        left = days_left(files.certificate, datetime.now(timezone.utc))
+        if left < _EXPIRES_SOON_DAYS:
+            log.warning("certificate.expires", certificate=str(files.certificate), days_left=round(left, 1))
 
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
@@ -166,6 +178,7 @@ class Node:
 
     def _listen(self) -> None:
         """Listen; an earlier node that was killed may hold the port for a moment."""
+        self._watch_certificate()
         for attempt in range(_BIND_TRIES):
             try:
                 self._scp.start()
@@ -177,16 +190,34 @@ class Node:
                 return
 
 
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    tls = settings.node.tls
+    return TlsFiles(tls.certificate, tls.key, tls.ca) if tls is not None else None
+
+
 def _scp_settings(settings: Settings) -> ScpSettings:
     node = settings.node
     return ScpSettings(
         ae_title=node.ae_title,
         host=node.host,
         port=node.port,
-        calling_ae_titles=node.calling_ae_titles,
+        peers=tuple(_allowed(peer) for peer in node.peers),
         max_associations=node.max_associations,
-        network_timeout_s=node.network_timeout_s,
+        pending_per_address=node.pending_per_address,
+        request_timeout_s=node.request_timeout_s,
+        pace=Pace(idle_s=node.network_timeout_s, pdu_s=node.pdu_timeout_s),
+        tls=_tls_files(settings),
         max_object_bytes=node.max_object_mib * _MIB,
+    )
+
+
+def _allowed(peer: PeerSettings) -> AllowedPeer:
+    return AllowedPeer(
+        ae_title=peer.ae_title,
+        networks=peer.networks,
+        certificate_sha256=peer.certificate_sha256,
+        sop_classes=frozenset(peer.sop_classes),
+        associations_per_minute=peer.associations_per_minute,
     )
 
 

@@ -106,3 +106,26 @@ def test_a_destinations_files_belong_to_the_files_folder(tmp_path):
     text = "[[destinations]]\nkind = 'fhir'\nname = 'a'\nfolder = 'out'\n"
     (tmp_path / "c.toml").write_text(text)
     assert getattr(settings.load(tmp_path / "c.toml").destinations[0], "folder", None) == tmp_path / "out"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.10", "::", "node.example.org"])  # noqa: S104 - that is the case
+def test_c11_a_host_that_others_reach_needs_a_list_of_peers(tmp_path, host):
+    said = problem(tmp_path, f"[node]\nhost = '{host}'\n")
+    assert "[[node.peers]]" in said
+    file = tmp_path / "node.toml"
+    file.write_text(f"[node]\nhost = '{host}'\n[[node.peers]]\nae_title = 'PACS'\naddresses = ['192.0.2.20']\n")
+    assert settings.load(file).node.peers[0].ae_title == "PACS"
+
+
+def test_a_mistake_in_a_peer_is_named_with_its_line(tmp_path):
+    text = "[[node.peers]]\nae_title = 'A'\naddresses = ['10.0.0.0/8']\n[[node.peers]]\nae_title = 'B'\n"
+    assert problem(tmp_path, text + "addresses = ['10.0.0.1/8']\n").startswith(":6: node.peers[1].addresses:")
+    said = problem(tmp_path, text + "addresses = ['10.0.0.1']\nadress = 1\n")
+    assert said.startswith(":7: node.peers[1].adress: unknown key; allowed here: ae_title, addresses,")
+
+
+def test_certificates_are_looked_for_beside_the_file(tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text("[node.tls]\ncertificate = 'node.crt'\nkey = '/keys/node.key'\nca = 'ca.crt'\n")
+    tls = settings.load(file).node.tls
+    assert (tls.certificate, tls.key) == (tmp_path / "node.crt", Path("/keys/node.key"))

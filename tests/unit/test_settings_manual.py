@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from dicom_node.destination_settings import DESTINATION_KINDS, DicomDestination
-from dicom_node.settings import Settings, load
+from dicom_node.settings import PeerSettings, Settings, TlsSettings, load
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,9 +34,24 @@ def example_destinations() -> dict[str, dict[str, Any]]:
     return {block["kind"]: block for block in shown}
 
 
+EXAMPLES = {"[[node.peers]]": PeerSettings, "[node.tls]": TlsSettings}
+NESTED = {"peers", "tls"}  # sections inside [node], shown as comments
+
+
+def example(header: str) -> dict[str, Any]:
+    """Return the section that is shown as a comment, uncommented."""
+    lines = MANUAL.read_text(encoding="utf-8").splitlines()
+    start = lines.index(f"# {header}")
+    end = next(number for number in range(start, len(lines)) if not lines[number].startswith("#"))
+    shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines[start:end]))
+    for name in header.strip("[]").split("."):
+        shown = shown[name]
+    return dict(shown[0] if isinstance(shown, list) else shown)
+
+
 def defaults(model: type[BaseModel]) -> dict[str, Any]:
     fields = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
-    return {name: value for name, value in fields.items() if value is not PydanticUndefined}
+    return {name: value for name, value in fields.items() if value is not PydanticUndefined and name not in NESTED}
 
 
 def plain(value: object) -> object:
@@ -75,6 +90,14 @@ def test_every_key_of_a_destination_says_in_the_code_what_it_is(model: type[Base
     source = Path(sys.modules[model.__module__].__file__ or "").read_text(encoding="utf-8")
     for name in model.model_fields:
         assert re.search(rf'^    {name}: .*\n    """', source, flags=re.MULTILINE), name
+
+
+@pytest.mark.parametrize(("header", "model"), EXAMPLES.items(), ids=list(EXAMPLES))
+def test_what_is_shown_as_a_comment_has_every_key_and_the_defaults(header: str, model: type[BaseModel]) -> None:
+    shown = example(header)
+    assert set(shown) == set(model.model_fields)
+    assert {name: shown[name] for name in defaults(model)} == {name: plain(v) for name, v in defaults(model).items()}
+    model.model_validate(shown)
 
 
 def test_the_manual_can_be_used_as_it_is() -> None:

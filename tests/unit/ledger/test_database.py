@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from dicom_node.core.errors import LedgerError, LedgerUnavailable
+from dicom_node.ledger import history
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 
@@ -65,3 +66,15 @@ def test_the_overview_cannot_write(tmp_path):
     assert overview.study("1.2.3") is None
     with overview._read() as connection, pytest.raises(Exception, match="readonly"):
         connection.exec_driver_sql("INSERT INTO schema_version VALUES (2)")
+
+
+def test_commits_overwrite_the_write_ahead_log_from_the_start(tmp_path):
+    """A commit that lengthens the log would wait for the file system's journal too."""
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    log = tmp_path / "ledger.sqlite-wal"
+    before = log.stat().st_size
+    for number in range(20):
+        with ledger.transaction() as connection:
+            history.note(connection, 0.0, f"event {number}")
+    assert before == log.stat().st_size > 4_000_000
+    ledger.close()
