@@ -124,6 +124,19 @@ class DestinationSettings(_Section):
     """Days after which a delivery is given up and left for `dicom-node retry`."""
 
 
+class AuditSettings(_Section):
+    """Where the audit trail is sent, besides being kept in the ledger."""
+
+    syslog: str = Field(default="", pattern=r"^(tls://[^/\s:]+(:[0-9]{1,5})?)?$")
+    """Audit record repository, tls://host:port (PS3.15 A.5 messages by RFC 5425); empty: none."""
+    ca_file: str = ""
+    """PEM file of the authorities that its certificate may come from; empty: the system's."""
+    certificate: str = ""
+    """PEM file of our own certificate, where the repository asks for one."""
+    key: str = ""
+    """PEM file of the certificate's key; empty: it is in the same file."""
+
+
 class LogSettings(_Section):
     """What is logged. Events carry UIDs, never a patient's name."""
 
@@ -141,6 +154,7 @@ class Settings(_Section):
     analysis: AnalysisSettings = AnalysisSettings()
     results: ResultSettings = ResultSettings()
     destinations: tuple[DestinationSettings, ...] = ()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
@@ -195,6 +209,7 @@ def _allowed(location: tuple[Any, ...]) -> list[str]:
         "analysis": AnalysisSettings,
         "results": ResultSettings,
         "destinations": DestinationSettings,
+        "audit": AuditSettings,
         "log": LogSettings,
     }
     return list(sections.get(str(location[0]) if len(location) > 1 else "", Settings).model_fields)
@@ -227,12 +242,18 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     """Return the settings with relative paths made absolute."""
     state = folder / settings.node.state_dir
     bundle = _find_bundle(settings.analysis.bundle, folder)
+    files = {name: value and str(folder / value) for name, value in _audit_files(settings.audit)}
     return settings.model_copy(
         update={
+            "audit": settings.audit.model_copy(update=files),
             "node": settings.node.model_copy(update={"state_dir": state}),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
         }
     )
+
+
+def _audit_files(audit: AuditSettings) -> tuple[tuple[str, str], ...]:
+    return (("ca_file", audit.ca_file), ("certificate", audit.certificate), ("key", audit.key))
 
 
 def installed_bundle_folder() -> Path:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "check": ("dicom_node.cli.check", "check a configuration file, and say file and line of what is wrong", True),
     "studies": ("dicom_node.cli.studies", "list the studies, or show everything about one", True),
     "instances": ("dicom_node.cli.instances", "list every instance received or refused, each with its reason", True),
+    "audit": ("dicom_node.cli.audit", "check, show or export the audit trail", True),
     "retry": ("dicom_node.cli.retry", "send again the results whose delivery was given up", True),
     "bundle": ("dicom_node.cli.bundle", "verify the model bundle and print its digest and intended use", True),
     "demo": ("dicom_node.cli.demo.command", "show the whole walk of a study with a PACS on this machine", False),

@@ -16,7 +16,7 @@ from dicom_node.core.identifiers import is_usable_uid, spool_key
 from dicom_node.core.study import InstanceHeader, Judgement, Quiet, Received, Role
 from dicom_node.dimse import status
 from dicom_node.intake.judge import judge
-from dicom_node.ledger import history, instances
+from dicom_node.ledger import audit, instances
 from dicom_node.ledger.instances import Arrival, Recorded
 from dicom_node.ledger.spool import StateFolders, free_bytes, write_durably
 from dicom_node.part10.header import scan
@@ -63,7 +63,7 @@ class Intake:
     def accept(self, received: Received) -> Recorded:
         """Keep an instance, durably.
 
-        Raises Rejected with the DIMSE status for the peer; then nothing is kept but a line of history.
+        Raises Rejected with the DIMSE status for the peer; then nothing is kept but a record in the audit trail.
         """
         try:
             return self._accept(received)
@@ -133,10 +133,19 @@ class Intake:
         try:
             with self._ledger.transaction() as connection:
                 detail = f"{answer}: {rejection}"
-                history.note(connection, self._clock(), "instance.refused", sop_instance=uid, detail=detail)
+                audit.note(
+                    connection,
+                    self._clock(),
+                    "instance.refused",
+                    sop_instance=uid,
+                    detail=detail,
+                    status=rejection.status,
+                    calling_ae=received.calling_ae,
+                    peer=received.peer,
+                )
         except (OSError, LedgerUnavailable):
             # The peer is told in any case; a full disk must not turn a clear refusal into an abort.
-            log.exception("history.failed", sop_instance=uid)
+            log.exception("audit.failed", sop_instance=uid)
 
 
 def _identify(received: Received) -> InstanceHeader:

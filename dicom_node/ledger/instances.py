@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, CursorResult, bindparam, insert, select, update
 
 from dicom_node.core.study import InstanceHeader, Judgement, Quiet, Role
-from dicom_node.ledger import history, jobs
+from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, result_object, study
 
 if TYPE_CHECKING:
@@ -36,105 +36,120 @@ class Arrival:
     calling_ae: str
 
 
+# Built once: the statements of the receive path cost more to build than to run.
+_SAME_UID = select(instance.c.id, instance.c.sha256, instance.c.is_current, instance.c.storage).where(
+    instance.c.sop_instance_uid == bindparam("uid")
+)
+_OWN = select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")).limit(1)
+_STUDY = select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid"))
+_TOUCH = update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now"))
+_REOPEN = _TOUCH.values(state="open", first_unreported_at=bindparam("first"), closes_at=bindparam("closes"))
+_NEW_STUDY, _NEW_INSTANCE = insert(study), insert(instance)
+
+
 def is_known(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
-    """Tell whether these very bytes were recorded before."""
-    query = select(instance.c.id).where(
-        instance.c.sop_instance_uid == sop_instance_uid, instance.c.sha256 == sha256, instance.c.is_current
-    )
-    return connection.execute(query).first() is not None
+    """Tell whether these very bytes were recorded before, and are still kept."""
+    return any(_is_same(row, sha256) for row in connection.execute(_SAME_UID, {"uid": sop_instance_uid}))
 
 
 def is_own_result(connection: Connection, sop_instance_uid: str) -> bool:
     """Tell whether a UID is that of a result this node published."""
-    query = select(result_object.c.version_id).where(result_object.c.sop_instance_uid == sop_instance_uid)
-    return connection.execute(query.limit(1)).first() is not None
+    return connection.execute(_OWN, {"uid": sop_instance_uid}).first() is not None
 
 
 def record(connection: Connection, arrival: Arrival, quiet: Quiet, bundle_sha256: str, now: float) -> Recorded:
     """Record an instance, open its study and, where it is a view, queue its analysis: one transaction of the caller."""
     header = arrival.header
-    if is_known(connection, header.sop_instance_uid, arrival.sha256):
+    earlier = connection.execute(_SAME_UID, {"uid": header.sop_instance_uid}).all()
+    if any(_is_same(row, arrival.sha256) for row in earlier):
         return Recorded.DUPLICATE
-    study_id = _open_study(connection, header.study_instance_uid, quiet, now, is_view=_is_view(arrival))
-    replaced = connection.execute(
-        update(instance)
-        .where(instance.c.sop_instance_uid == header.sop_instance_uid, instance.c.is_current)
-        .values(is_current=False)
-    ).rowcount
-    instance_id = _insert(connection, arrival, study_id, now)
-    if _is_view(arrival):
-        jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now)
-    reason = arrival.judgement.reason
-    history.note(
-        connection,
-        now,
-        "instance.conflict" if replaced else "instance.stored",
-        study=header.study_instance_uid,
-        sop_instance=header.sop_instance_uid,
-        detail=reason.text if reason else arrival.judgement.role.value,
-    )
+    is_view = arrival.judgement.role is Role.VIEW
+    study_id = _open_study(connection, header.study_instance_uid, quiet, now, is_view=is_view)
+    replaced = [row.id for row in earlier if row.is_current and row.sha256 != arrival.sha256]
+    known = next((int(row.id) for row in earlier if row.sha256 == arrival.sha256), None)
+    if replaced:
+        connection.execute(update(instance).where(instance.c.id.in_(replaced)).values(is_current=False))
+    if known is None:
+        instance_id = _insert(connection, arrival, study_id, now)
+    else:
+        # The same bytes come back after others had replaced them (A, B, A), or after they were purged here.
+        values = {"is_current": True, "received_at": now, "study_id": study_id, "storage": "spool"}
+        connection.execute(update(instance).where(instance.c.id == known).values(**values))
+        instance_id = known
+    if is_view:
+        jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now, is_new=known is None)
+    _note(connection, arrival, "instance.conflict" if replaced else "instance.stored", now)
     return Recorded.CONFLICT if replaced else Recorded.NEW
 
 
-def _is_view(arrival: Arrival) -> bool:
-    return arrival.judgement.role is Role.VIEW
+def _is_same(row: Any, sha256: str) -> bool:
+    return bool(row.sha256 == sha256 and row.is_current and row.storage == "spool")
+
+
+def _note(connection: Connection, arrival: Arrival, event: str, now: float) -> None:
+    header, reason = arrival.header, arrival.judgement.reason
+    audit.note(
+        connection,
+        now,
+        event,
+        study=header.study_instance_uid,
+        sop_instance=header.sop_instance_uid,
+        detail=reason.text if reason else arrival.judgement.role.value,
+        sop_class=header.sop_class_uid,
+        transfer_syntax=header.transfer_syntax_uid,
+        sha256=arrival.sha256,
+        size=arrival.size,
+        calling_ae=arrival.calling_ae,
+        patient=audit.pseudonym(connection, header.patient_id),
+    )
 
 
 def _insert(connection: Connection, arrival: Arrival, study_id: int, now: float) -> int:
     header, reason = arrival.header, arrival.judgement.reason
-    # The same bytes may come back after other bytes had replaced them (A, B, A): the old row is made current again.
-    known = connection.execute(
-        select(instance.c.id).where(
-            instance.c.sop_instance_uid == header.sop_instance_uid, instance.c.sha256 == arrival.sha256
-        )
-    ).scalar()
-    if known is not None:
-        connection.execute(
-            update(instance).where(instance.c.id == known).values(is_current=True, received_at=now, study_id=study_id)
-        )
-        return int(known)
-    row = connection.execute(
-        insert(instance).values(
-            study_id=study_id,
-            sop_instance_uid=header.sop_instance_uid,
-            sop_class_uid=header.sop_class_uid,
-            series_instance_uid=header.series_instance_uid,
-            transfer_syntax_uid=header.transfer_syntax_uid,
-            modality=header.modality,
-            sha256=arrival.sha256,
-            size=arrival.size,
-            spool_key=arrival.spool_key,
-            received_at=now,
-            calling_ae=arrival.calling_ae,
-            role=arrival.judgement.role.value,
-            reason_code=reason.code.value if reason else None,
-            reason_text=reason.text if reason else None,
-            is_current=True,
-        )
-    ).inserted_primary_key
-    assert row is not None  # noqa: S101 - an insert of one row always has its key
-    return int(row[0])
+    values = {
+        "study_id": study_id,
+        "sop_instance_uid": header.sop_instance_uid,
+        "sop_class_uid": header.sop_class_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "transfer_syntax_uid": header.transfer_syntax_uid,
+        "modality": header.modality,
+        "sha256": arrival.sha256,
+        "size": arrival.size,
+        "spool_key": arrival.spool_key,
+        "received_at": now,
+        "calling_ae": arrival.calling_ae,
+        "role": arrival.judgement.role.value,
+        "reason_code": reason.code.value if reason else None,
+        "reason_text": reason.text if reason else None,
+        "is_current": True,
+        "storage": "spool",
+    }
+    return _key(connection.execute(_NEW_INSTANCE, values))
 
 
 def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, is_view: bool) -> int:
     """Return the study's id, re-opened where a view arrived; what is no view never re-opens a reported study."""
-    row = connection.execute(select(study).where(study.c.study_instance_uid == uid)).mappings().first()
+    row = connection.execute(_STUDY, {"uid": uid}).first()
     if row is None:
-        key = connection.execute(
-            insert(study).values(
-                study_instance_uid=uid,
-                state="open",
-                first_received_at=now,
-                last_received_at=now,
-                first_unreported_at=now if is_view else None,
-                closes_at=quiet.closes_at(now, now),
-            )
-        ).inserted_primary_key
-        assert key is not None  # noqa: S101 - an insert of one row always has its key
-        return int(key[0])
-    changes: dict[str, object] = {"last_received_at": now}
+        values = {
+            "study_instance_uid": uid,
+            "state": "open",
+            "first_received_at": now,
+            "last_received_at": now,
+            "first_unreported_at": now if is_view else None,
+            "closes_at": quiet.closes_at(now, now),
+        }
+        return _key(connection.execute(_NEW_STUDY, values))
     if is_view:
-        first = row["first_unreported_at"] if row["first_unreported_at"] is not None else now
-        changes |= {"state": "open", "first_unreported_at": first, "closes_at": quiet.closes_at(first, now)}
-    connection.execute(update(study).where(study.c.id == row["id"]).values(**changes))
-    return int(row["id"])
+        first = row.first_unreported_at if row.first_unreported_at is not None else now
+        closes = quiet.closes_at(first, now)
+        connection.execute(_REOPEN, {"key": row.id, "now": now, "first": first, "closes": closes})
+    else:
+        connection.execute(_TOUCH, {"key": row.id, "now": now})
+    return int(row.id)
+
+
+def _key(result: CursorResult[Any]) -> int:
+    key = result.inserted_primary_key
+    assert key is not None  # noqa: S101 - an insert of one row always has its key
+    return int(key[0])

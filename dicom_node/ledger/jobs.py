@@ -30,10 +30,15 @@ class Lease:
     created_at: float
 
 
-def enqueue_analysis(connection: Connection, instance_id: int, bundle_sha256: str, now: float) -> None:
-    """Queue the analysis of an image by a bundle, unless it is there already."""
+_NEW = insert(job)
+
+
+def enqueue_analysis(
+    connection: Connection, instance_id: int, bundle_sha256: str, now: float, *, is_new: bool = False
+) -> None:
+    """Queue the analysis of an image by a bundle, unless it is there already, which is_new rules out."""
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if connection.execute(select(job.c.id).where(job.c.key == key)).first() is None:
+    if is_new or connection.execute(select(job.c.id).where(job.c.key == key)).first() is None:
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
 
 
@@ -57,21 +62,20 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
     instance_id: int | None = None,
     version_id: int | None = None,
 ) -> None:
-    connection.execute(
-        insert(job).values(
-            kind=kind,
-            key=key,
-            instance_id=instance_id,
-            version_id=version_id,
-            state="ready",
-            priority=priority,
-            fence=0,
-            attempts=0,
-            crashes=0,
-            created_at=now,
-            run_after=now,
-        )
-    )
+    values = {
+        "kind": kind,
+        "key": key,
+        "instance_id": instance_id,
+        "version_id": version_id,
+        "state": "ready",
+        "priority": priority,
+        "fence": 0,
+        "attempts": 0,
+        "crashes": 0,
+        "created_at": now,
+        "run_after": now,
+    }
+    connection.execute(_NEW, values)
 
 
 def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:

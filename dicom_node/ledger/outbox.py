@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from dicom_node.ledger import history
+from dicom_node.ledger import audit
 from dicom_node.ledger.database import delivery, study, version
 
 if TYPE_CHECKING:
@@ -124,4 +124,13 @@ def revive(connection: Connection, study_instance_uid: str, now: float) -> int:
 
 
 def _note(connection: Connection, due: Due, now: float, event: str, detail: str) -> None:
-    history.note(connection, now, event, study=due.study_instance_uid, detail=detail)
+    audit.note(
+        connection,
+        now,
+        event,
+        study=due.study_instance_uid,
+        detail=detail,
+        version=due.version,
+        destination=due.destination,
+        attempts=due.attempts + 1,
+    )

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Engine, Table, create_engine, func, select
 from sqlalchemy.pool import NullPool
 
 from dicom_node.core.errors import LedgerError
+from dicom_node.ledger.audit import Record, audit
 from dicom_node.ledger.database import (
     analysis,
     delivery,
-    history,
     instance,
     job,
     result_object,
@@ -39,6 +39,13 @@ _INSTANCE_COLUMNS = (
     "reason_code",
     "reason_text",
     "is_current",
+)
+_HISTORY_COLUMNS = (
+    audit.c.at,
+    audit.c.study_instance_uid,
+    audit.c.sop_instance_uid,
+    audit.c.event,
+    audit.c.detail,
 )
 
 
@@ -113,9 +120,21 @@ class Overview:
 
     def refusals(self) -> list[dict[str, Any]]:
         """Return every refused instance with the status it was given and why."""
-        query = select(history).where(history.c.event == "instance.refused").order_by(history.c.id)
+        query = select(*_HISTORY_COLUMNS).where(audit.c.event == "instance.refused").order_by(audit.c.seq)
         with self._read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def trail(self, study_instance_uid: str = "", newest: int = 0) -> Iterator[Record]:
+        """Yield the audit trail in order: all of it, that of one study, or only the newest records."""
+        query = select(audit).order_by(audit.c.seq)
+        if study_instance_uid:
+            query = query.where(audit.c.study_instance_uid == study_instance_uid)
+        if newest:
+            query = query.order_by(None).order_by(audit.c.seq.desc()).limit(newest)
+        with self._read() as connection:
+            rows = connection.execution_options(yield_per=1000).execute(query)
+            records = (Record(*row) for row in rows)
+            yield from reversed(list(records)) if newest else records
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many studies, jobs and deliveries are in each state."""
@@ -174,5 +193,5 @@ def _deliveries(connection: Connection, study_id: int) -> list[dict[str, Any]]:
 
 
 def _history(connection: Connection, uid: str) -> list[dict[str, Any]]:
-    query = select(history).where(history.c.study_instance_uid == uid).order_by(history.c.id)
-    return [{k: v for k, v in row.items() if k != "id"} for row in connection.execute(query).mappings()]
+    query = select(*_HISTORY_COLUMNS).where(audit.c.study_instance_uid == uid).order_by(audit.c.seq)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dicom_node.core.identifiers import SpoolKey
 
@@ -61,6 +61,11 @@ class StateFolders:
     def strikes(self) -> Path:
         """Where the worker counts the images in a row that its engine did not answer."""
         return self.root / "engine-strikes.json"
+
+    @property
+    def audit_heads(self) -> Path:
+        """Where the audit trail's head is written down, besides the log."""
+        return self.root / "audit-heads.jsonl"
 
     @property
     def lock(self) -> Path:
@@ -120,12 +125,22 @@ def publish_folder(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each of a folder's files, in the order of their names."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """Return the SHA-256 over names and digests of a folder's files."""
+    total = hashlib.sha256()
+    for name, digest in digests.items():
+        total.update(f"{name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 over names and contents of a folder's files, in the order of their names."""
-    total = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
+    return combined_digest(file_digests(folder))
 
 
 def free_bytes(folder: Path) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, exists, func, insert, select, update
 
 from dicom_node.core.study import Role
-from dicom_node.ledger import history, jobs
+from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, job, study, version, version_instance
 
 _BATCH = 100
@@ -43,14 +43,14 @@ def _close(connection: Connection, row: tuple[int, str, float | None], bundle_sh
     study_id, uid, unreported = row
     connection.execute(update(study).where(study.c.id == study_id).values(state="closed", first_unreported_at=None))
     if unreported is None:
-        history.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
+        audit.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
         return Closed(uid, None, 0)
     version_id, number = _make_version(connection, study_id, now)
     views = _list_views(connection, version_id, study_id)
     for instance_id in views:
         # An earlier bundle may have analysed some of the views; a result is one bundle's.
         jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now)
-    history.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {len(views)} radiographs")
+    audit.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {len(views)} radiographs")
     return Closed(uid, number, len(views))
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import jobs, outbox, results
+from dicom_node.ledger import audit, jobs, outbox, results
 from dicom_node.ledger.jobs import ANALYSE, Lease
 from dicom_node.ledger.results import Published, ReportObject
-from dicom_node.ledger.spool import StateFolders, folder_digest, publish_folder
+from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, publish_folder
 from dicom_node.services.messages import (
     FINDING,
     Analysed,
@@ -34,6 +34,7 @@ from dicom_node.services.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dicom_node.core.findings import ViewFinding
     from dicom_node.ledger.database import Database
     from dicom_node.services.threads import Bell, Threads
 
@@ -53,6 +54,8 @@ class DispatchSettings:
     timeout_s: float
     crash_limit: int
     destinations: tuple[str, ...]
+    config_sha256: str = ""
+    software_sha256: str = ""
 
 
 class Dispatcher:
@@ -115,6 +118,8 @@ class Dispatcher:
     def _revive(self, request: Revive) -> Revived:
         with self._ledger.transaction() as connection:
             count = outbox.revive(connection, request.study_instance_uid, self._clock())
+            study, detail = request.study_instance_uid, f"{count} deliveries are tried again, by hand"
+            audit.note(connection, self._clock(), "delivery.revived", study=study, detail=detail)
         log.info("delivery.revived", study=request.study_instance_uid or None, deliveries=count)
         self._bell.ring()
         return Revived(count)
@@ -202,7 +207,7 @@ class Dispatcher:
         if answer.folder_sha256 is not None:
             name = f"{instance_id % 256:02x}/{instance_id}-{self._settings.bundle_sha256[:16]}"
             kept = f"{self._folders.analyses.name}/{name}"
-            if not self._publish(folder, kept, answer.folder_sha256):
+            if self._publish(folder, kept, answer.folder_sha256) is None:
                 self._failed(lease, "the result folder does not have the digest that the worker stated")
                 return
         analysed = results.Analysed(
@@ -211,6 +216,7 @@ class Dispatcher:
             FINDING.dump_json(answer.finding).decode(),
             kept,
             answer.folder_sha256,
+            self._facts() | analysis_facts(answer),
         )
         with self._ledger.transaction() as connection:
             if jobs.complete(connection, lease):
@@ -226,7 +232,8 @@ class Dispatcher:
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         version_id, finding = lease.version_id or 0, answer.finding
         kept = f"{self._folders.results.name}/{version_id % 256:02x}/{version_id}"
-        if not self._publish(folder, kept, answer.folder_sha256):
+        digests = self._publish(folder, kept, answer.folder_sha256)
+        if digests is None:
             self._failed(lease, "the result folder does not have the digest that the worker stated")
             return
         published = Published(
@@ -238,6 +245,7 @@ class Dispatcher:
             folder=kept,
             folder_sha256=answer.folder_sha256,
             objects=tuple(ReportObject(**_fields(item)) for item in answer.objects),
+            facts=self._facts() | {"files": digests},
         )
         with self._ledger.transaction() as connection:
             done = jobs.complete(connection, lease) and results.publish(
@@ -246,12 +254,17 @@ class Dispatcher:
         event = "result.published" if done else "result.dropped"
         log.info(event, outcome=published.outcome, reason=published.reason_text)
 
-    def _publish(self, folder: str, kept: str, digest: str) -> bool:
+    def _publish(self, folder: str, kept: str, digest: str) -> dict[str, str] | None:
+        """Put a folder in its place; return its files' digests, or None where they are not the stated ones."""
         source = self._folders.root / folder
-        if folder_digest(source) != digest:
-            return False
+        digests = file_digests(source)
+        if combined_digest(digests) != digest:
+            return None
         publish_folder(source, self._folders.root / kept)
-        return True
+        return digests
+
+    def _facts(self) -> dict[str, Any]:
+        return {"config_sha256": self._settings.config_sha256, "software_sha256": self._settings.software_sha256}
 
     def _failed(self, lease: Lease, error: str) -> None:
         with self._ledger.transaction() as connection:
@@ -280,15 +293,35 @@ class Dispatcher:
             image = results.image(connection, lease.instance_id or 0)
             finding = not_analysed(image.sop_instance_uid, Reason(ReasonCode.CRASHED, f"the analysis failed: {error}"))
             text = FINDING.dump_json(finding).decode()
-            answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None)
+            facts = self._facts() | finding_facts(finding)
+            answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None, facts)
             results.save_analysis(connection, answer, now)
 
 
-def _uids(job: AnalyseJob | ComposeJob) -> dict[str, object]:
+def _uids(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
     """Return what every event about a job says of it."""
     if isinstance(job, AnalyseJob):
         return {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
     return {"study": job.study_instance_uid, "version": job.version}
+
+
+def analysis_facts(answer: Analysed) -> dict[str, Any]:
+    """Return what the audit trail says of an analysis: what was decoded, what ran, and what came of it."""
+    return finding_facts(answer.finding) | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+
+
+def finding_facts(finding: ViewFinding) -> dict[str, Any]:
+    """Return what the audit trail says of a finding."""
+    model = finding.model
+    return {
+        "outcome": finding.outcome.value,
+        "reason": finding.reason.code.value if finding.reason else None,
+        "probability": finding.probability,
+        "logit": finding.logit,
+        "model": f"{model.name} {model.version}" if model else None,
+        "runtime": model.runtime if model else None,
+        "parameters": dict(model.parameters) if model else None,
+    }
 
 
 def _fields(item: object) -> dict[str, str]:

@@ -98,6 +98,8 @@ class Analysed:
     finding: ViewFinding
     folder_sha256: str | None
     engine_ms: float | None
+    pixels_sha256: str | None = None  # of the grey values that the model was given, and how they were made
+    transform: str | None = None
     type: Literal["analysed"] = "analysed"
 
 

@@ -18,10 +18,13 @@ from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
+from dicom_node.services.auditing import Auditor
 from dicom_node.services.closing import Closer
 from dicom_node.services.delivering import Courier
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
+from dicom_node.services.software import installed_software, settings_digest
+from dicom_node.services.syslog import SyslogSender
 from dicom_node.services.threads import Bell, Threads
 
 if TYPE_CHECKING:
@@ -80,6 +83,8 @@ class Node:
         self._bundle_sha256 = installed_bundle(settings.analysis)
         self.threads = Threads()
         self._bell = Bell()
+        self._auditor = Auditor(ledger, folders.audit_heads, time.time, self.threads.stopping)
+        self._software = installed_software()
         self._intake = Intake(
             ledger,
             folders,
@@ -116,6 +121,7 @@ class Node:
         self._bell.ring()
         self._scp.stop()
         self.threads.join(_STOP_S)
+        self._auditor.note_stop()
         self._ledger.close()
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
@@ -126,6 +132,7 @@ class Node:
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
         self._folders.clear_leftovers()
+        self._auditor.note_start(self._settings, self._software, self._bundle_sha256)
         with self._ledger.transaction() as connection:
             released = jobs.release_all(connection)
             interrupted = outbox.release_all(connection)
@@ -140,6 +147,8 @@ class Node:
                 timeout_s=self._settings.analysis.timeout_s,
                 crash_limit=self._settings.analysis.crash_limit,
                 destinations=tuple(destination.name for destination in self._settings.destinations),
+                config_sha256=settings_digest(self._settings),
+                software_sha256=self._software.sha256,
             ),
             ledger=self._ledger,
             folders=self._folders,
@@ -151,6 +160,12 @@ class Node:
         closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, self.threads.stopping)
         self.threads.start("dispatcher", dispatcher.run)
         self.threads.start("closer", closer.run)
+        self.threads.start("auditor", self._auditor.run)
+        if self._settings.audit.syslog:
+            sender = SyslogSender(
+                self._settings.audit, self._settings.node.ae_title, self._ledger, self.threads.stopping
+            )
+            self.threads.start("syslog", sender.run)
         for destination in self._settings.destinations:
             courier = Courier(
                 destination,

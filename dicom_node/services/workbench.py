@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -16,6 +18,7 @@ from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
 from dicom_node.ledger.spool import StateFolders, folder_digest
+from dicom_node.part10.greyscale import TRANSFORM
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
 from dicom_node.report.display import to_display
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dicom_node.core.radiograph import EvidenceMap
+    from dicom_node.core.radiograph import EvidenceMap, Radiograph
     from dicom_node.services.model import Model
     from dicom_node.settings import Settings
 
@@ -85,7 +88,13 @@ class Workbench:
         if analysis.shown_map is not None and analysis.evidence is not None:
             maps = {"shown": analysis.shown_map, "evidence": analysis.evidence}
         view_files.save(folder, to_display(radiograph), maps, analysis.features)
-        return Analysed(analysis.finding, folder_digest(folder), engine_ms)
+        return Analysed(
+            analysis.finding,
+            folder_digest(folder),
+            engine_ms,
+            pixels_digest(radiograph),
+            f"{TRANSFORM}, {bundle.manifest.preprocessing.id}",
+        )
 
     def compose(self, job: ComposeJob) -> Composed:
         """Aggregate a study's views and write its report and heatmaps into the job's folder."""
@@ -116,6 +125,14 @@ class Workbench:
             return SourceView(header, view.finding, None, None)
         display, shown = view_files.load(self._folders.root / view.folder)
         return SourceView(header, view.finding, display, shown)
+
+
+def pixels_digest(radiograph: Radiograph) -> str:
+    """Return the SHA-256 over a radiograph's size and grey values (uint16, little endian, by rows)."""
+    grey = np.ascontiguousarray(radiograph.grey, dtype="<u2")
+    digest = hashlib.sha256(f"{radiograph.rows}x{radiograph.columns}\0".encode())
+    digest.update(grey.data)
+    return digest.hexdigest()
 
 
 def _predecessor(job: ComposeJob) -> Predecessor | None:
