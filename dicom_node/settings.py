@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,48 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+class PeerSettings(_Section):
+    """One peer that may open associations."""
+
+    ae_title: str = Field(pattern=AE_TITLE)
+    """The AE title it calls itself by."""
+    addresses: tuple[str, ...] = Field(min_length=1)
+    """Addresses or networks (CIDR) it may come from."""
+    certificate_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """With TLS: the SHA-256 of its certificate; empty: any certificate that the CA signed."""
+    sop_classes: tuple[str, ...] = ()
+    """UIDs of the SOP classes it may send; empty: all."""
+    associations_per_minute: int = Field(default=0, ge=0, le=100_000)
+    """Associations it may open in a minute; 0: any number."""
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The addresses as networks."""
+        return tuple(ipaddress.ip_network(address) for address in self.addresses)
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                message = f"{address!r} is not an address or a network such as 10.1.2.0/24 ({error})"
+                raise ValueError(message) from error
+        return addresses
+
+
+class TlsSettings(_Section):
+    """DICOM over TLS: PEM files, ours and those that our peers' certificates are held against."""
+
+    certificate: Path
+    """Our certificate, with its chain."""
+    key: Path
+    """Its private key, readable by the service user only."""
+    ca: Path
+    """The CAs that sign our peers' certificates."""
+
+
 class NodeSettings(_Section):
     """Who the node is and where it listens."""
 
@@ -37,25 +80,38 @@ class NodeSettings(_Section):
     """TCP port; 104 needs a privilege, 11112 does not."""
     state_dir: Path = Path("/var/lib/dicom-node")
     """Ledger, spool, results. A relative path is taken from the configuration file's folder."""
-    calling_ae_titles: tuple[str, ...] = ()
-    """AE titles that may connect; empty: any that can reach the port."""
     max_associations: int = Field(default=20, ge=1, le=200)
     """Concurrent associations; one more is told to come back."""
     network_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     """Seconds without a byte on an open association before it is aborted."""
+    request_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """Seconds that a connection has for its TLS handshake and its association request."""
+    pdu_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Seconds that a PDU (128 KiB at most) may take once it has begun."""
+    pending_per_address: int = Field(default=6, ge=1, le=100)
+    """Connections from one address that have not asked for an association yet; one more replaces the oldest."""
     max_object_mib: int = Field(default=256, ge=1, le=4096)
     """Largest accepted data set, MiB."""
     reserve_mib: int = Field(default=1024, ge=0)
     """Free space, MiB, that is never used: below it C-STORE is answered 0xA700 (out of resources)."""
+    peers: tuple[PeerSettings, ...] = ()
+    """Who may connect; with none, any AE title from this machine. Needed where host is not a loopback address."""
+    tls: TlsSettings | None = None
+    """Certificates for DICOM over TLS; without them the port speaks plain DICOM."""
 
-    @field_validator("calling_ae_titles")
-    @classmethod
-    def _legal_titles(cls, titles: tuple[str, ...]) -> tuple[str, ...]:
-        for title in titles:
-            if not re.match(AE_TITLE, title):
-                message = f"{title!r} is not an AE title: 1 to 16 printable characters without a backslash"
-                raise ValueError(message)
-        return titles
+    @model_validator(mode="after")
+    def _is_closed_to_strangers(self) -> NodeSettings:
+        if not self.peers and not _is_loopback(self.host):
+            message = f"host {self.host} can be reached from elsewhere: list who may connect in [[node.peers]]"
+            raise ValueError(message)
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class StudySettings(_Section):
@@ -204,6 +260,8 @@ def _explain(path: Path, text: str, problem: Any) -> str:
 
 def _allowed(location: tuple[Any, ...]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
+        "node.peers": PeerSettings,
+        "node.tls": TlsSettings,
         "node": NodeSettings,
         "study": StudySettings,
         "analysis": AnalysisSettings,
@@ -212,7 +270,12 @@ def _allowed(location: tuple[Any, ...]) -> list[str]:
         "audit": AuditSettings,
         "log": LogSettings,
     }
-    return list(sections.get(str(location[0]) if len(location) > 1 else "", Settings).model_fields)
+    return list(sections.get(_section(location), Settings).model_fields)
+
+
+def _section(location: tuple[Any, ...]) -> str:
+    """Return the section that a key is in, such as `node` or `node.peers`; empty at the top."""
+    return ".".join(part for part in location[:-1] if isinstance(part, str))
 
 
 _HEADER = re.compile(r"^\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
@@ -221,7 +284,7 @@ _HEADER = re.compile(r"^\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
 def _line_of(text: str, location: tuple[Any, ...]) -> int:
     """Return the line (from 1) where a key is set, else of the section it belongs to, else 1."""
     section, found, count = "", 1, -1
-    wanted = str(location[0]) if location else ""
+    wanted = _section(location) or (str(location[0]) if location else "")
     index = next((part for part in location if isinstance(part, int)), None)
     leaf = str(location[-1]) if len(location) > 1 else wanted
     for number, line in enumerate(text.splitlines(), start=1):
@@ -246,7 +309,7 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(
         update={
             "audit": settings.audit.model_copy(update=files),
-            "node": settings.node.model_copy(update={"state_dir": state}),
+            "node": settings.node.model_copy(update={"state_dir": state, "tls": _found(settings.node.tls, folder)}),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
         }
     )
@@ -254,6 +317,12 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
 
 def _audit_files(audit: AuditSettings) -> tuple[tuple[str, str], ...]:
     return (("ca_file", audit.ca_file), ("certificate", audit.certificate), ("key", audit.key))
+
+
+def _found(tls: TlsSettings | None, folder: Path) -> TlsSettings | None:
+    if tls is None:
+        return None
+    return TlsSettings(certificate=folder / tls.certificate, key=folder / tls.key, ca=folder / tls.ca)
 
 
 def installed_bundle_folder() -> Path:

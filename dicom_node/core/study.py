@@ -25,14 +25,20 @@ class InstanceHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One C-STORE request: the command's UIDs, the negotiated transfer syntax, the sender, the encoded data set."""
+class StoreRequest:
+    """What is known of a C-STORE before its data set: the command's UIDs, the transfer syntax, the sender."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     calling_ae: str
     peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received(StoreRequest):
+    """One C-STORE as a whole: the request and the encoded data set."""
+
     dataset: bytes
 
 

@@ -1,182 +1,92 @@
-"""The Storage SCP: takes what a PACS forwards, hands it to one callback, answers with what the callback says.
+"""The Storage SCP: takes what a PACS forwards, hands it on piece by piece, answers with what its taker says.
 
-Every storage SOP class is accepted, private ones too, in the first transfer syntax that the peer proposes for it: the
-data set is stored as it comes and never decoded here.
+The upper layer is our own (docs/adr): it writes data sets straight from the socket into the spool, and holds every peer
+to deadlines and caps. Every storage SOP class is accepted, private ones too, in the first transfer syntax that the peer
+proposes for it: the data set is stored as it comes and never decoded here.
 """
 
 from __future__ import annotations
 
-import logging
-import socket
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import structlog
-from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
-
-from dicom_node.core.errors import Rejected
-from dicom_node.core.identifiers import is_usable_uid
-from dicom_node.core.study import Received
-from dicom_node.dimse import status
+from dicom_node.core.study import Received, StoreRequest
+from dicom_node.dimse import tls
+from dicom_node.dimse.admission import Admission
+from dicom_node.dimse.association import Association, House
+from dicom_node.dimse.fragments import Pace
+from dicom_node.dimse.listener import Listener, drain, listen
+from dicom_node.dimse.peers import AllowedPeer, AllowList
+from dicom_node.dimse.scp_settings import ScpSettings
+from dicom_node.dimse.services import Report, Services
+from dicom_node.dimse.sink import Sink, WholeObjects
+from dicom_node.dimse.tls import TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pydicom.dataset import Dataset
-    from pynetdicom.transport import ThreadedAssociationServer
+__all__ = [
+    "AllowedPeer",
+    "Pace",
+    "Received",
+    "Report",
+    "ScpSettings",
+    "Sink",
+    "StorageScp",
+    "StoreRequest",
+    "TlsFiles",
+    "WholeObjects",
+]
 
-__all__ = ["Received", "ScpSettings", "StorageScp"]
-
-log = structlog.get_logger(__name__)
-
-_PDU_LENGTH = 128 * 1024  # larger PDUs are fewer: 25 % more throughput than the default of 16 KiB, measured
-_ERROR_COMMENT = 64  # (0000,0902) is LO
-
-
-@dataclass(frozen=True, slots=True)
-class ScpSettings:
-    """Who we are and what we allow; sizes in bytes, times in seconds. Port 0 takes a free one."""
-
-    ae_title: str
-    host: str
-    port: int
-    calling_ae_titles: tuple[str, ...] = ()
-    max_associations: int = 20
-    network_timeout_s: float = 30.0
-    max_object_bytes: int = 256 << 20
+_IN_FLIGHT_S = 25.0  # less than the supervisor waits before it kills
+_STALLED_S = 3.0
 
 
 class StorageScp:
     """A listening Storage and Verification SCP.
 
-    on_store is called in the association's own thread with each received instance. It returns once the instance is
-    durable, or raises Rejected with the status for the peer; any other exception is answered "out of resources", so
-    that the peer keeps the instance.
+    open_sink is called in the association's own thread with each request, and the sink's methods after it. finish
+    returns once the instance is durable; any of them may raise Rejected with the status for the peer. Any other
+    exception is answered "out of resources", so that the peer keeps the instance.
+    on_report, where given, takes the reports of Storage Commitment that a PACS sends on an association of its own.
     """
 
-    def __init__(self, settings: ScpSettings, on_store: Callable[[Received], None]) -> None:
+    def __init__(
+        self,
+        settings: ScpSettings,
+        open_sink: Callable[[StoreRequest], Sink],
+        on_report: Callable[[Report], int] | None = None,
+    ) -> None:
         self._settings = settings
-        self._on_store = on_store
-        self._server: ThreadedAssociationServer | None = None
+        self._services = Services(open_sink, on_report)
+        self._admission: Admission[Association] = Admission(settings.max_associations, settings.pending_per_address)
+        self._listener: Listener | None = None
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on."""
-        if self._server is None or self._server.socket is None:
+        if self._listener is None:
             message = "the SCP is not listening"
             raise RuntimeError(message)
-        return int(self._server.socket.getsockname()[1])
+        return self._listener.port
 
     def start(self) -> None:
-        """Listen, and serve associations in threads of their own. Raises OSError where the port cannot be had."""
-        _configure_library()
+        """Listen, and serve associations in threads of their own.
+
+        Raises OSError where the port cannot be had, SettingsError where certificate, key or CA cannot be used.
+        """
         settings = self._settings
-        ae = AE(ae_title=settings.ae_title)
-        ae.require_called_aet = True
-        ae.require_calling_aet = list(settings.calling_ae_titles)
-        ae.maximum_associations = settings.max_associations
-        ae.maximum_pdu_size = _PDU_LENGTH
-        ae.network_timeout = settings.network_timeout_s
-        ae.acse_timeout = min(settings.network_timeout_s, 10.0)
-        ae.dimse_timeout = settings.network_timeout_s
-        ae.add_supported_context(Verification)
-        self._server = ae.start_server(
-            (settings.host, settings.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_C_STORE, self._handle_store),
-                (evt.EVT_C_ECHO, self._handle_echo),
-                (evt.EVT_ACCEPTED, self._log_accepted),
-                (evt.EVT_REJECTED, self._log_association, ["association.rejected"]),
-                (evt.EVT_ABORTED, self._log_association, ["association.aborted"]),
-                (evt.EVT_RELEASED, self._log_association, ["association.released"]),
-            ],
-        )
+        context = tls.server_context(settings.tls) if settings.tls is not None else None
+        house = House(settings, self._services, self._admission, AllowList(settings.peers), context)
+        self._listener = Listener(listen(settings.host, settings.port, settings.listen_fd), house)
+        self._listener.start()
 
     def stop(self) -> None:
-        """Stop listening and end the associations, those of silent peers too."""
-        if self._server is not None:
-            associations = self._server.active_associations
-            self._server.shutdown()
-            self._server = None
-            for association in associations:
-                _hang_up(association)
+        """Stop listening and end the associations: silent ones at once, others when their instance is answered."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            drain(self._admission.inside, _IN_FLIGHT_S, _STALLED_S)
 
-    def _handle_store(self, event: Any) -> int | Dataset:
-        request, context = event.request, event.context
-        received = Received(
-            sop_class_uid=str(request.AffectedSOPClassUID or ""),
-            sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
-            transfer_syntax_uid=str(context.transfer_syntax),
-            calling_ae=_title(event),
-            peer=str(event.assoc.requestor.address),
-            dataset=request.DataSet.getvalue(),
-        )
-        try:
-            self._check_size(received)
-            self._on_store(received)
-        except Rejected as rejection:
-            return _answer(rejection.status, str(rejection))
-        except Exception:
-            # The last line before the peer: whatever failed, the instance is not ours, and the peer must hear it.
-            log.exception("instance.failed", sop_instance=received.sop_instance_uid)
-            return _answer(status.OUT_OF_RESOURCES, "internal failure, the instance was not stored")
-        return status.SUCCESS
-
-    def _check_size(self, received: Received) -> None:
-        if len(received.dataset) > self._settings.max_object_bytes:
-            message = f"data set larger than {self._settings.max_object_bytes >> 20} MiB (node.max_object_mib)"
-            raise Rejected(message, status.OUT_OF_RESOURCES)
-
-    def _handle_echo(self, event: Any) -> int:
-        log.info("echo.answered", calling_ae=_title(event))
-        return status.SUCCESS
-
-    def _log_accepted(self, event: Any) -> None:
-        """Log an association, and each class it asked for that is none of the Storage Service: it gets no status."""
-        self._log_association(event, "association.accepted")
-        for context in event.assoc.rejected_contexts:
-            uid = str(context.abstract_syntax)
-            name = uid if is_usable_uid(uid) else "(not a UID)"
-            log.warning("context.rejected", calling_ae=_title(event), sop_class=name, reason="not a storage SOP class")
-
-    def _log_association(self, event: Any, name: str) -> None:
-        log.debug(name, calling_ae=_title(event), peer=str(event.assoc.requestor.address))
-
-
-def _hang_up(association: Any) -> None:
-    """Shut an association's socket: its threads block in recv and would keep the process alive for a time-out."""
-    transport = association.dul.socket
-    sock = transport.socket if transport is not None else None
-    if sock is not None:
-        with suppress(OSError):  # the peer was quicker
-            sock.shutdown(socket.SHUT_RDWR)
-
-
-def _title(event: Any) -> str:
-    return str(event.assoc.requestor.ae_title).strip()
-
-
-def _answer(code: int, comment: str) -> Dataset:
-    """Return a status with its Error Comment (PS3.7 C), so that the peer's log says why."""
-    from pydicom.dataset import Dataset  # noqa: PLC0415 - rarely needed
-
-    answer = Dataset()
-    answer.Status = code
-    answer.ErrorComment = comment[:_ERROR_COMMENT]
-    return answer
-
-
-def _configure_library() -> None:
-    """Set pynetdicom's process-wide switches.
-
-    It has no other way to accept storage classes it does not list (retired and private ones, which a PACS forwards with
-    the rest). Its own log is off: it would write data set contents, and costs 6 % of the receive rate.
-    """
-    _config.UNRESTRICTED_STORAGE_SERVICE = True
-    _config.LOG_HANDLER_LEVEL = "none"
-    _config.LOG_REQUEST_IDENTIFIERS = False
-    _config.LOG_RESPONSE_IDENTIFIERS = False
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    def refusals(self) -> dict[str, int]:
+        """Return how many connections and associations were refused, by kind."""
+        return self._admission.refusals()

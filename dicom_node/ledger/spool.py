@@ -76,6 +76,10 @@ class StateFolders:
         """Make the folders, readable by the service user only."""
         for folder in (self.root, self.incoming, self.instances, self.work, self.analyses, self.results):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # All at once, so that receiving makes none: each new folder costs a sync of its own.
+        for number in range(256):
+            (self.instances / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
+        fsync_folder(self.instances)
         fsync_folder(self.root)
 
     def instance_path(self, key: SpoolKey) -> Path:
@@ -97,7 +101,7 @@ def write_durably(target: Path, temporary: Path, chunks: Iterable[bytes]) -> Non
 
     temporary > fsync > rename > fsync of the folder. Raises OSError with nothing left behind.
     """
-    _make_folder(target.parent)
+    make_folder(target.parent)
     try:
         with temporary.open("xb") as file:
             for chunk in chunks:
@@ -114,7 +118,7 @@ def write_durably(target: Path, temporary: Path, chunks: Iterable[bytes]) -> Non
 
 def publish_folder(source: Path, target: Path) -> None:
     """Move a finished folder to its final name, durably; an orphan of the same name (a crash's leftover) gives way."""
-    _make_folder(target.parent)
+    make_folder(target.parent)
     for file in sorted(source.iterdir()):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -158,7 +162,8 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder that survives a power cut, where it is not there yet."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         fsync_folder(folder.parent)

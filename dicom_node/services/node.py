@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.core.errors import LedgerError, StateFolderBusy
-from dicom_node.core.study import Quiet, Received
-from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.core.study import Quiet
+from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
 from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
@@ -28,7 +28,7 @@ from dicom_node.services.syslog import SyslogSender
 from dicom_node.services.threads import Bell, Threads
 
 if TYPE_CHECKING:
-    from dicom_node.settings import Settings
+    from dicom_node.settings import PeerSettings, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +96,7 @@ class Node:
             clock=time.time,
             on_recorded=self._bell.ring,
         )
-        self._scp = StorageScp(_scp_settings(settings), self._on_store)
+        self._scp = StorageScp(_scp_settings(settings), self._intake.open)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""
@@ -125,9 +125,6 @@ class Node:
         self._ledger.close()
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
-
-    def _on_store(self, received: Received) -> None:
-        self._intake.accept(received)
 
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
@@ -198,10 +195,23 @@ def _scp_settings(settings: Settings) -> ScpSettings:
         ae_title=node.ae_title,
         host=node.host,
         port=node.port,
-        calling_ae_titles=node.calling_ae_titles,
+        peers=tuple(_allowed(peer) for peer in node.peers),
         max_associations=node.max_associations,
-        network_timeout_s=node.network_timeout_s,
+        pending_per_address=node.pending_per_address,
+        request_timeout_s=node.request_timeout_s,
+        pace=Pace(idle_s=node.network_timeout_s, pdu_s=node.pdu_timeout_s),
+        tls=TlsFiles(node.tls.certificate, node.tls.key, node.tls.ca) if node.tls is not None else None,
         max_object_bytes=node.max_object_mib * _MIB,
+    )
+
+
+def _allowed(peer: PeerSettings) -> AllowedPeer:
+    return AllowedPeer(
+        ae_title=peer.ae_title,
+        networks=peer.networks,
+        certificate_sha256=peer.certificate_sha256,
+        sop_classes=frozenset(peer.sop_classes),
+        associations_per_minute=peer.associations_per_minute,
     )
 
 

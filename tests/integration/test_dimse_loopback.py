@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from ipaddress import ip_network
 
 import pytest
 
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable, Rejected
-from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.dimse.scp import AllowedPeer, ScpSettings, StorageScp, WholeObjects
 from dicom_node.dimse.scu import Outgoing, Peer, echo, send
 from dicom_node.part10.writer import wrap
 from tests.unit.part10.test_header import EXPLICIT_LITTLE, a_radiograph, encoded
@@ -24,7 +25,7 @@ def scp():
 
     def start(on_store, **changes):
         settings = ScpSettings(ae_title="NODE", host="127.0.0.1", port=0, **changes)
-        running.append(StorageScp(settings, on_store))
+        running.append(StorageScp(settings, WholeObjects(on_store)))
         running[-1].start()
         return Peer("NODE", "127.0.0.1", running[-1].port, timeout_s=5.0)
 
@@ -83,13 +84,13 @@ def test_a_bug_in_the_callback_is_answered_out_of_resources_and_survived(scp, tm
     send(peer, "SENDER", [an_object(tmp_path)])
 
 
-def test_too_large_an_object_is_answered_out_of_resources(scp, tmp_path):
-    with pytest.raises(DestinationUnavailable, match="0xA700"):
+def test_too_large_an_object_is_aborted(scp, tmp_path):
+    with pytest.raises(DestinationUnavailable, match="no answer"):
         send(scp(lambda _received: None, max_object_bytes=100), "SENDER", [an_object(tmp_path)])
 
 
 def test_c11_an_unknown_calling_or_wrong_called_title_is_rejected(scp):
-    peer = scp(lambda _received: None, calling_ae_titles=("PACS",))
+    peer = scp(lambda _received: None, peers=(AllowedPeer("PACS", (ip_network("127.0.0.0/8"),)),))
     echo(peer, "PACS")
     with pytest.raises(DestinationUnavailable, match="rejected"):
         echo(peer, "STRANGER")

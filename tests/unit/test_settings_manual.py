@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from dicom_node.settings import DestinationSettings, Settings, load
+from dicom_node.settings import DestinationSettings, PeerSettings, Settings, TlsSettings, load
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,18 +26,24 @@ def written() -> dict[str, Any]:
     return tomllib.loads(MANUAL.read_text(encoding="utf-8"))
 
 
-def example_destination() -> dict[str, Any]:
-    """Return the destination that is shown as a comment, uncommented."""
+EXAMPLES = {"[[destinations]]": DestinationSettings, "[[node.peers]]": PeerSettings, "[node.tls]": TlsSettings}
+NESTED = {"peers", "tls"}  # sections inside [node], shown as comments
+
+
+def example(header: str) -> dict[str, Any]:
+    """Return the section that is shown as a comment, uncommented."""
     lines = MANUAL.read_text(encoding="utf-8").splitlines()
-    start = lines.index("# [[destinations]]")
+    start = lines.index(f"# {header}")
     end = next(number for number in range(start, len(lines)) if not lines[number].startswith("#"))
-    shown = "\n".join(line.removeprefix("# ") for line in lines[start:end])
-    return dict(tomllib.loads(shown)["destinations"][0])
+    shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines[start:end]))
+    for name in header.strip("[]").split("."):
+        shown = shown[name]
+    return dict(shown[0] if isinstance(shown, list) else shown)
 
 
 def defaults(model: type[BaseModel]) -> dict[str, Any]:
     fields = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
-    return {name: value for name, value in fields.items() if value is not PydanticUndefined}
+    return {name: value for name, value in fields.items() if value is not PydanticUndefined and name not in NESTED}
 
 
 def plain(value: object) -> object:
@@ -56,10 +62,12 @@ def test_no_section_is_unknown() -> None:
     assert set(written()) == set(SECTIONS)
 
 
-def test_the_destination_that_is_shown_has_every_key_and_the_defaults() -> None:
-    shown = example_destination()
-    assert set(shown) == set(DestinationSettings.model_fields)
-    assert {name: shown[name] for name in defaults(DestinationSettings)} == defaults(DestinationSettings)
+@pytest.mark.parametrize(("header", "model"), EXAMPLES.items(), ids=list(EXAMPLES))
+def test_what_is_shown_as_a_comment_has_every_key_and_the_defaults(header: str, model: type[BaseModel]) -> None:
+    shown = example(header)
+    assert set(shown) == set(model.model_fields)
+    assert {name: shown[name] for name in defaults(model)} == {name: plain(v) for name, v in defaults(model).items()}
+    model.model_validate(shown)
 
 
 def test_the_manual_can_be_used_as_it_is() -> None:

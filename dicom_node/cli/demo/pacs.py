@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable, DicomNodeError
-from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.dimse.scp import ScpSettings, StorageScp, WholeObjects
 from dicom_node.dimse.scu import Outgoing, Peer, echo, send
 from dicom_node.part10 import header, writer
 
@@ -171,7 +171,7 @@ class EmbeddedPacs(Pacs):
         self._stored: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._outgoing: queue.Queue[Outgoing | None] = queue.Queue()
-        self._scp = StorageScp(ScpSettings(ae_title=AE_TITLE, host=LOOPBACK, port=port), self._store)
+        self._scp = StorageScp(ScpSettings(ae_title=AE_TITLE, host=LOOPBACK, port=port), WholeObjects(self._store))
         self._node: Peer | None = None
         self._forwarder: threading.Thread | None = None
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from dicom_node.core.errors import Rejected
 from dicom_node.core.study import Quiet, Received
 from dicom_node.intake import accept as module
 from dicom_node.intake.accept import Intake, IntakeSettings
+from dicom_node.ledger import spool_file
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.instances import Recorded
 from dicom_node.ledger.overview import Overview
@@ -49,13 +52,22 @@ def received(data=None, **changes):
     return Received(**{**values, **changes})
 
 
+def accept(intake, instance):
+    """Hand an instance over as the network does: in pieces, of which some are split inside an element's header."""
+    arriving = intake.open(instance)
+    data = memoryview(instance.dataset)
+    arriving.write([data[:5], data[5:131]])
+    arriving.write([data[131:]])
+    return arriving.finish()
+
+
 def files(folders):
     return [path for path in folders.instances.rglob("*") if path.is_file()]
 
 
 def test_a_radiograph_is_kept_as_it_came_and_work_is_announced(intake, folders, rings):
     arrived = received()
-    assert intake.accept(arrived) is Recorded.NEW
+    assert accept(intake, arrived) is Recorded.NEW
     (file,) = files(folders)
     content = file.read_bytes()
     assert content.endswith(arrived.dataset)
@@ -67,8 +79,8 @@ def test_a_radiograph_is_kept_as_it_came_and_work_is_announced(intake, folders, 
 
 
 def test_c19_the_same_bytes_again_are_acknowledged_and_kept_once(intake, folders, rings):
-    intake.accept(received())
-    assert intake.accept(received()) is Recorded.DUPLICATE
+    accept(intake, received())
+    assert accept(intake, received()) is Recorded.DUPLICATE
     assert len(files(folders)) == 1
     assert rings == [1]
 
@@ -88,7 +100,7 @@ def test_c19_the_same_bytes_again_are_acknowledged_and_kept_once(intake, folders
 )
 def test_c17_c18_c22_what_cannot_be_kept_gets_its_status_and_a_line_of_history(intake, folders, changes, status):
     with pytest.raises(Rejected) as rejection:
-        intake.accept(received(**changes))
+        accept(intake, received(**changes))
     assert rejection.value.status == status
     assert files(folders) == []
     (refusal,) = Overview(folders.ledger).refusals()
@@ -101,35 +113,67 @@ def test_c33_a_data_set_without_a_study_is_refused(intake):
     ds = a_radiograph()
     del ds.StudyInstanceUID
     with pytest.raises(Rejected) as rejection:
-        intake.accept(received(encoded(ds)))
+        accept(intake, received(encoded(ds)))
     assert rejection.value.status == 0xC000
 
 
 def test_c39_below_the_reserve_the_peer_keeps_the_instance(intake, folders, monkeypatch):
     monkeypatch.setattr(module, "free_bytes", lambda _folder: -1)
     with pytest.raises(Rejected) as rejection:
-        intake.accept(received())
+        accept(intake, received())
     assert rejection.value.status == 0xA700
     assert files(folders) == []
     monkeypatch.undo()
-    assert intake.accept(received()) is Recorded.NEW
+    assert accept(intake, received()) is Recorded.NEW
 
 
-def test_c40_a_failing_disk_is_answered_out_of_resources(intake, folders, monkeypatch):
+@pytest.mark.parametrize("call", ["open", "writev", "fsync"])
+def test_c39_c40_a_failing_disk_is_answered_out_of_resources_with_nothing_left(intake, folders, monkeypatch, call):
     def broken(*_arguments, **_more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_durably", broken)
+    monkeypatch.setattr(spool_file.os, call, broken)
     with pytest.raises(Rejected) as rejection:
-        intake.accept(received())
+        accept(intake, received())
+    monkeypatch.undo()
     assert rejection.value.status == 0xA700
     assert Overview(folders.ledger).instances() == []
+    assert list(folders.incoming.iterdir()) == []
+    assert files(folders) == []
+    assert accept(intake, received()) is Recorded.NEW
+
+
+def test_what_is_broken_off_leaves_no_file(intake, folders):
+    arriving = intake.open(received())
+    arriving.write([memoryview(received().dataset)])
+    arriving.abort()
+    assert list(folders.incoming.iterdir()) == []
+    assert files(folders) == []
+
+
+def test_four_associations_at_once_lose_and_double_nothing(intake, folders):
+    def send(thread):
+        for number in range(10):
+            ds = a_radiograph()
+            ds.SOPInstanceUID = f"1.2.3.{number}" if number < 5 else f"1.2.3.{thread}.{number}"
+            outcomes.append(accept(intake, received(encoded(ds), sop_instance_uid=ds.SOPInstanceUID)))
+
+    outcomes: list[Recorded] = []
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count(Recorded.NEW) == 25
+    assert outcomes.count(Recorded.DUPLICATE) == 15
+    rows = Overview(folders.ledger).instances()
+    assert len(rows) == len(files(folders)) == 25
 
 
 def test_other_modalities_are_kept_with_their_reason(intake, folders, rings):
     ds = a_radiograph()
     ds.SOPClassUID, ds.Modality = "1.2.840.10008.5.1.4.1.1.4", "MR"
-    intake.accept(received(encoded(ds), sop_class_uid=ds.SOPClassUID))
+    accept(intake, received(encoded(ds), sop_class_uid=ds.SOPClassUID))
     (row,) = Overview(folders.ledger).instances()
     assert (row["role"], row["reason_text"]) == ("kept", "not analysed: modality MR")
     assert rings == []
@@ -138,6 +182,6 @@ def test_other_modalities_are_kept_with_their_reason(intake, folders, rings):
 def test_c34_our_own_results_are_recognised_by_uid_root_and_manufacturer(intake, folders):
     ds = a_radiograph()
     ds.SOPInstanceUID, ds.Manufacturer = "2.25.12345", "dicom-node project"
-    intake.accept(received(encoded(ds), sop_instance_uid="2.25.12345"))
+    accept(intake, received(encoded(ds), sop_instance_uid="2.25.12345"))
     (row,) = Overview(folders.ledger).instances()
     assert row["role"] == "own-result"

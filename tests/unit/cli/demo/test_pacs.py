@@ -15,7 +15,7 @@ from dicom_node.cli.demo.phantom import image, phantoms
 from dicom_node.cli.demo.studies import collect
 from dicom_node.cli.demo.walk import _free_ports
 from dicom_node.core.study import Received
-from dicom_node.dimse.scp import ScpSettings, StorageScp
+from dicom_node.dimse.scp import ScpSettings, StorageScp, WholeObjects
 from dicom_node.dimse.scu import Peer, send
 from dicom_node.part10 import writer
 
@@ -25,7 +25,7 @@ class FakeNode:
         self.peer = Peer("DICOMNODE", "127.0.0.1", port, 5.0)
         self.received: list[Received] = []
         self.arrived = threading.Event()
-        self.scp = StorageScp(ScpSettings("DICOMNODE", "127.0.0.1", port), self.take)
+        self.scp = StorageScp(ScpSettings("DICOMNODE", "127.0.0.1", port), WholeObjects(self.take))
 
     def take(self, received: Received) -> None:
         self.received.append(received)
