@@ -180,6 +180,19 @@ class DestinationSettings(_Section):
     """Days after which a delivery is given up and left for `dicom-node retry`."""
 
 
+class KeepSettings(_Section):
+    """How long bytes are kept, and the room that is kept free for them."""
+
+    days: float = Field(default=90.0, ge=0, le=36500)
+    """Days after which a study's bytes are removed, counted from when its results were stored everywhere; 0: never."""
+    soft_reserve_mib: int = Field(default=2048, ge=0)
+    """Free space, MiB, below which no new association is accepted; node.reserve_mib is the hard limit."""
+    ledger_reserve_mib: int = Field(default=64, ge=0, le=4096)
+    """Size, MiB, of a file that only holds room: it is given to the ledger when the disk is full."""
+    scrub_mib_per_s: float = Field(default=2.0, ge=0, le=1000)
+    """How fast, MiB/s, the kept files are read again and held against their digests; 0: never."""
+
+
 class AuditSettings(_Section):
     """Where the audit trail is sent, besides being kept in the ledger."""
 
@@ -210,6 +223,7 @@ class Settings(_Section):
     analysis: AnalysisSettings = AnalysisSettings()
     results: ResultSettings = ResultSettings()
     destinations: tuple[DestinationSettings, ...] = ()
+    keep: KeepSettings = KeepSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
@@ -267,6 +281,7 @@ def _allowed(location: tuple[Any, ...]) -> list[str]:
         "analysis": AnalysisSettings,
         "results": ResultSettings,
         "destinations": DestinationSettings,
+        "keep": KeepSettings,
         "audit": AuditSettings,
         "log": LogSettings,
     }

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "instances": ("dicom_node.cli.instances", "list every instance received or refused, each with its reason", True),
     "audit": ("dicom_node.cli.audit", "check, show or export the audit trail", True),
     "retry": ("dicom_node.cli.retry", "send again the results whose delivery was given up", True),
+    "purge": ("dicom_node.cli.purge", "remove the bytes kept of studies whose results are delivered, or of one", True),
     "bundle": ("dicom_node.cli.bundle", "verify the model bundle and print its digest and intended use", True),
     "demo": ("dicom_node.cli.demo.command", "show the whole walk of a study with a PACS on this machine", False),
     "engine": ("dicom_node.cli.engine.command", "import CXR Foundation; build and look after TensorRT plans", False),

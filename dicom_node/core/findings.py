@@ -36,6 +36,7 @@ class ReasonCode(str, Enum):
     NON_FINITE = "non-finite-output"
     MAP_MISMATCH = "map-does-not-sum-to-score"
     CRASHED = "worker-crashed"
+    DAMAGED = "stored-file-damaged"
     # inconclusive
     BETWEEN_THRESHOLDS = "between-thresholds"
     LOCALISATION_UNTRUSTED = "localisation-untrusted"

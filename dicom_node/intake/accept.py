@@ -92,10 +92,7 @@ class Intake:
                 return Recorded.DUPLICATE
             size = file.size
             file.publish(target)
-            recorded = self._record(header, digest, key, (size, request.calling_ae))
-            if recorded is Recorded.DUPLICATE:
-                target.unlink()  # known, and its file was removed since: it is not needed any more
-            return recorded
+            return self._record(header, digest, key, (size, request.calling_ae))
         finally:
             self._leave(key)
 

@@ -49,6 +49,7 @@ study = Table(
     Column("last_received_at", Float, nullable=False),
     Column("first_unreported_at", Float),  # the first view that no version lists yet
     Column("closes_at", Float, nullable=False),
+    Column("purged_at", Float, index=True),  # its bytes were given up, its rows were not
     Index("study_due", "state", "closes_at"),
 )
 

@@ -43,7 +43,9 @@ _SAME_UID = select(instance.c.id, instance.c.sha256, instance.c.is_current, inst
 _OWN = select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")).limit(1)
 _STUDY = select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid"))
 _TOUCH = update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now"))
-_REOPEN = _TOUCH.values(state="open", first_unreported_at=bindparam("first"), closes_at=bindparam("closes"))
+_REOPEN = _TOUCH.values(
+    state="open", first_unreported_at=bindparam("first"), closes_at=bindparam("closes"), purged_at=None
+)
 _NEW_STUDY, _NEW_INSTANCE = insert(study), insert(instance)
 
 
@@ -76,6 +78,9 @@ def record(connection: Connection, arrival: Arrival, quiet: Quiet, bundle_sha256
         values = {"is_current": True, "received_at": now, "study_id": study_id, "storage": "spool"}
         connection.execute(update(instance).where(instance.c.id == known).values(**values))
         instance_id = known
+    was_lost = any(row.id == known and row.storage != "spool" for row in earlier)
+    if is_view and was_lost:
+        jobs.repeat_analysis(connection, instance_id, now)
     if is_view:
         jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now, is_new=known is None)
     _note(connection, arrival, "instance.conflict" if replaced else "instance.stored", now)

@@ -42,6 +42,15 @@ def enqueue_analysis(
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
 
 
+def repeat_analysis(connection: Connection, instance_id: int, now: float) -> None:
+    """Queue an image's analyses anew: what was kept of them went with its bytes."""
+    connection.execute(
+        update(job)
+        .where(job.c.instance_id == instance_id, job.c.state.in_(("done", "dead")))
+        .values(state="ready", run_after=now, created_at=now, attempts=0, crashes=0)
+    )
+
+
 def enqueue_composition(connection: Connection, version_id: int, now: float) -> None:
     """Queue the composition of a study's version; one that a restart had cancelled is taken up again."""
     key = f"{COMPOSE}:{version_id}"
@@ -150,6 +159,14 @@ def crash(connection: Connection, lease_: Lease, error: str, limit: int) -> bool
     state = "dead" if crashes >= limit else "ready"
     changed = _settle(connection, lease_, state=state, crashes=crashes, last_error=error)
     return changed and crashes >= limit
+
+
+def release_stale(connection: Connection, before: float) -> int:
+    """Make jobs ready again whose lease ended before a time without an answer: the ledger failed when it came."""
+    stale = (job.c.state == "leased") & (job.c.lease_until < before)
+    return connection.execute(
+        update(job).where(stale).values(state="ready", fence=job.c.fence + 1, lease_until=None)
+    ).rowcount
 
 
 def release_all(connection: Connection) -> int:

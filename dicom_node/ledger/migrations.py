@@ -25,6 +25,8 @@ _TO_3 = (
     "CREATE INDEX audit_event ON audit (event, seq)",
     "CREATE TABLE progress (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL)",
     "ALTER TABLE instance ADD COLUMN storage TEXT DEFAULT 'spool' NOT NULL",
+    "ALTER TABLE study ADD COLUMN purged_at FLOAT",
+    "CREATE INDEX ix_study_purged_at ON study (purged_at)",
     "CREATE UNIQUE INDEX instance_spool_key ON instance (spool_key)",
 )
 

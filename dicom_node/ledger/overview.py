@@ -39,6 +39,7 @@ _INSTANCE_COLUMNS = (
     "reason_code",
     "reason_text",
     "is_current",
+    "storage",
 )
 _HISTORY_COLUMNS = (
     audit.c.at,

@@ -45,6 +45,8 @@ class ImageToAnalyse:
     sop_class_uid: str
     modality: str
     spool_key: SpoolKey
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def image(connection: Connection, instance_id: int) -> ImageToAnalyse:
         sop_class_uid=row["sop_class_uid"],
         modality=row["modality"],
         spool_key=SpoolKey(row["spool_key"]),
+        sha256=row["sha256"],
+        size=row["size"],
     )
 
 

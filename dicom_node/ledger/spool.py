@@ -68,6 +68,16 @@ class StateFolders:
         return self.root / "audit-heads.jsonl"
 
     @property
+    def quarantine(self) -> Path:
+        """Files of the spool that are not what was received; for a person to look at."""
+        return self.root / "quarantine"
+
+    @property
+    def reserve(self) -> Path:
+        """Holds room on the disk that the ledger gets when everything else is full."""
+        return self.root / "reserve"
+
+    @property
     def lock(self) -> Path:
         """Held by the one node that owns this folder."""
         return self.root / "node.lock"
@@ -85,6 +95,13 @@ class StateFolders:
     def instance_path(self, key: SpoolKey) -> Path:
         """Return the file of a received instance."""
         return self.instances / f"{key}.dcm"
+
+    def set_aside(self, file: Path) -> None:
+        """Move a file of the spool into the quarantine, durably; what is gone already is no error."""
+        make_folder(self.quarantine)
+        with suppress(FileNotFoundError):
+            file.replace(self.quarantine / file.name)
+            fsync_folder(self.quarantine)
 
     def clear_leftovers(self) -> None:
         """Remove what a crash left half-written: nothing in here was ever acknowledged or published."""
@@ -145,6 +162,16 @@ def combined_digest(digests: Mapping[str, str]) -> str:
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 over names and contents of a folder's files, in the order of their names."""
     return combined_digest(file_digests(folder))
+
+
+def data_set_digest(path: Path, size: int) -> str:
+    """Return the SHA-256 of the last `size` bytes of a file, its data set; of all where it is shorter."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        while piece := file.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()
 
 
 def free_bytes(folder: Path) -> int:

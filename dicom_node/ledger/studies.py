@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
 
 from dicom_node.core.study import Role
 from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, job, study, version, version_instance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BATCH = 100
 
@@ -76,11 +80,21 @@ def _make_version(connection: Connection, study_id: int, now: float) -> tuple[in
             number=number,
             state="waiting",
             closed_at=now,
-            predecessor_id=next((row.id for row in earlier if row.state == "published"), None),
+            predecessor_id=None if _has_purged(connection, study_id) else _published(earlier),
         )
     ).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row always has its key
     return int(key[0]), number
+
+
+def _published(earlier: Sequence[Any]) -> int | None:
+    return next((int(row.id) for row in earlier if row.state == "published"), None)
+
+
+def _has_purged(connection: Connection, study_id: int) -> bool:
+    """Tell whether views of a study are gone: a result without them must not replace the one that had them."""
+    query = select(instance.c.id).where(instance.c.study_id == study_id, instance.c.storage == "purged").limit(1)
+    return connection.execute(query).first() is not None
 
 
 def _list_views(connection: Connection, version_id: int, study_id: int) -> list[int]:
@@ -88,7 +102,10 @@ def _list_views(connection: Connection, version_id: int, study_id: int) -> list[
     views = list(
         connection.execute(
             select(instance.c.id).where(
-                instance.c.study_id == study_id, instance.c.role == Role.VIEW.value, instance.c.is_current
+                instance.c.study_id == study_id,
+                instance.c.role == Role.VIEW.value,
+                instance.c.is_current,
+                instance.c.storage != "purged",
             )
         ).scalars()
     )

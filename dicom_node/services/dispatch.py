@@ -9,7 +9,7 @@ import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import audit, jobs, outbox, results
+from dicom_node.ledger import audit, jobs, outbox, results, storage
 from dicom_node.ledger.jobs import ANALYSE, Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, publish_folder
@@ -24,6 +24,8 @@ from dicom_node.services.messages import (
     Hello,
     Idle,
     Next,
+    Purge,
+    Purged,
     Reference,
     Revive,
     Revived,
@@ -43,6 +45,7 @@ log = structlog.get_logger(__name__)
 _ACCEPT_S = 1.0
 _LONG_POLL_S = 5.0
 _GRACE_S = 10.0  # the worker ends itself at the time-out; this is for its goodbye
+_STALE_S = 60.0  # a lease that ended so long ago has no worker any more
 _RETRY = Backoff(first_s=1.0, longest_s=300.0, give_up_s=7 * 86400.0)
 
 
@@ -71,6 +74,7 @@ class Dispatcher:
         clock: Callable[[], float],
         dice: Callable[[], float],
         threads: Threads,
+        purge: Callable[[str], int],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -79,6 +83,7 @@ class Dispatcher:
         self._clock = clock
         self._dice = dice
         self._threads = threads
+        self._purge = purge
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
 
@@ -100,6 +105,8 @@ class Dispatcher:
             hello = channel.receive(_GRACE_S)
             if isinstance(hello, Revive):
                 channel.send(self._revive(hello))
+            if isinstance(hello, Purge):
+                channel.send(Purged(self._purge(hello.study_instance_uid)))
             if not isinstance(hello, Hello):
                 return
             log.info("worker.joined", bundle=hello.bundle_sha256, runtime=hello.runtime, problem=hello.problem)
@@ -163,6 +170,7 @@ class Dispatcher:
 
     def _try_lease(self) -> tuple[Lease | None, float | None]:
         with self._ledger.transaction() as connection:
+            jobs.release_stale(connection, self._clock() - _STALE_S)
             lease = jobs.lease(connection, self._clock(), self._settings.timeout_s)
             return lease, jobs.next_due(connection) if lease is None else None
 
@@ -178,6 +186,8 @@ class Dispatcher:
                     modality=image.modality,
                     spool_key=image.spool_key,
                     folder=folder,
+                    sha256=image.sha256,
+                    size=image.size,
                 )
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
         replaced = version.predecessor
@@ -221,6 +231,8 @@ class Dispatcher:
         with self._ledger.transaction() as connection:
             if jobs.complete(connection, lease):
                 results.save_analysis(connection, analysed, self._clock())
+                if answer.finding.reason is not None and answer.finding.reason.code is ReasonCode.DAMAGED:
+                    self._set_aside(connection, instance_id)
         finding = answer.finding
         log.info(
             "image.analysed",
@@ -228,6 +240,12 @@ class Dispatcher:
             reason=finding.reason.text if finding.reason else None,
             engine_ms=answer.engine_ms,
         )
+
+    def _set_aside(self, connection: Any, instance_id: int) -> None:
+        """Take a file out of the spool that is not what was received: its bytes may be sent again."""
+        path = self._folders.instance_path(results.image(connection, instance_id).spool_key)
+        storage.note_loss(connection, instance_id, "damaged" if path.exists() else "missing", self._clock())
+        self._folders.set_aside(path)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         version_id, finding = lease.version_id or 0, answer.finding

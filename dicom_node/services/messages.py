@@ -55,6 +55,8 @@ class AnalyseJob:
     modality: str
     spool_key: str
     folder: str
+    sha256: str = ""  # of the data set, the last `size` bytes of its file
+    size: int = 0
     type: Literal["analyse"] = "analyse"
 
 
@@ -150,8 +152,24 @@ class Revived:
     type: Literal["revived"] = "revived"
 
 
+@dataclass(frozen=True)
+class Purge:
+    """A person asks to remove the bytes that are kept of a study or (empty UID) of all whose time has come."""
+
+    study_instance_uid: str
+    type: Literal["purge"] = "purge"
+
+
+@dataclass(frozen=True)
+class Purged:
+    """How many studies' bytes were removed."""
+
+    count: int
+    type: Literal["purged"] = "purged"
+
+
 Message = Annotated[
-    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed, Revive, Revived],  # noqa: UP007 - for TypeAdapter on 3.10
+    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed, Revive, Revived, Purge, Purged],  # noqa: UP007 - for TypeAdapter on 3.10
     Discriminator("type"),
 ]
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)

@@ -16,6 +16,7 @@ from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, Tls
 from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
+from dicom_node.ledger.space import Space, Watermarks
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
 from dicom_node.services.auditing import Auditor
@@ -23,6 +24,8 @@ from dicom_node.services.closing import Closer
 from dicom_node.services.delivering import Courier
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
+from dicom_node.services.keeping import GuardedIntake, Keeper
+from dicom_node.services.scrubbing import Scrubber
 from dicom_node.services.software import installed_software, settings_digest
 from dicom_node.services.syslog import SyslogSender
 from dicom_node.services.threads import Bell, Threads
@@ -85,18 +88,22 @@ class Node:
         self._bell = Bell()
         self._auditor = Auditor(ledger, folders.audit_heads, time.time, self.threads.stopping)
         self._software = installed_software()
+        self._quiet = Quiet(settings.study.quiet_s, settings.study.max_wait_s)
+        self._space = Space(folders, _watermarks(settings))
+        self._keeper = Keeper(ledger, folders, self._space, settings.keep.days, time.time, self.threads.stopping)
         self._intake = Intake(
             ledger,
             folders,
             IntakeSettings(
-                quiet=Quiet(settings.study.quiet_s, settings.study.max_wait_s),
+                quiet=self._quiet,
                 bundle_sha256=self._bundle_sha256,
                 reserve_bytes=settings.node.reserve_mib * _MIB,
             ),
             clock=time.time,
             on_recorded=self._bell.ring,
         )
-        self._scp = StorageScp(_scp_settings(settings), self._intake.open)
+        guarded = GuardedIntake(self._intake.open, self._space)
+        self._scp = StorageScp(_scp_settings(settings), guarded.open, accepting=self._space.accepting)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""
@@ -153,11 +160,14 @@ class Node:
             clock=time.time,
             dice=random.random,
             threads=self.threads,
+            purge=self._keeper.purge_on_request,
         )
         closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, self.threads.stopping)
         self.threads.start("dispatcher", dispatcher.run)
         self.threads.start("closer", closer.run)
         self.threads.start("auditor", self._auditor.run)
+        self.threads.start("keeper", self._keeper.run)
+        self.threads.start("scrubber", self._scrubber().run)
         if self._settings.audit.syslog:
             sender = SyslogSender(
                 self._settings.audit, self._settings.node.ae_title, self._ledger, self.threads.stopping
@@ -176,6 +186,11 @@ class Node:
             )
             self.threads.start(f"courier-{destination.name}", courier.run)
 
+    def _scrubber(self) -> Scrubber:
+        recording = (self._quiet, self._bundle_sha256)
+        speed = self._settings.keep.scrub_mib_per_s
+        return Scrubber(self._ledger, self._folders, recording, speed, time.time, self.threads.stopping)
+
     def _listen(self) -> None:
         """Listen; an earlier node that was killed may hold the port for a moment."""
         for attempt in range(_BIND_TRIES):
@@ -187,6 +202,15 @@ class Node:
                 time.sleep(0.1)
             else:
                 return
+
+
+def _watermarks(settings: Settings) -> Watermarks:
+    keep = settings.keep
+    return Watermarks(
+        hard=settings.node.reserve_mib * _MIB,
+        soft=keep.soft_reserve_mib * _MIB,
+        reserve=keep.ledger_reserve_mib * _MIB,
+    )
 
 
 def _scp_settings(settings: Settings) -> ScpSettings:

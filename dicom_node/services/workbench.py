@@ -17,7 +17,7 @@ from dicom_node.core.errors import NotAnalysable
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
-from dicom_node.ledger.spool import StateFolders, folder_digest
+from dicom_node.ledger.spool import StateFolders, data_set_digest, folder_digest
 from dicom_node.part10.greyscale import TRANSFORM
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
@@ -72,6 +72,9 @@ class Workbench:
             text = f"no usable model: {self._model.problem}"
             return Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, text)), None, None)
         path = self._folders.instance_path(SpoolKey(job.spool_key))
+        if job.sha256 and not _is_whole(path, job):
+            reason = Reason(ReasonCode.DAMAGED, "not analysed: the stored file is not what was received")
+            return Analysed(not_analysed(job.sop_instance_uid, reason), None, None)
         attributes = _attributes(_header(path, job.sop_class_uid, job.sop_instance_uid, job.study_instance_uid), job)
         try:
             excluded = exclusion(bundle.intended_use, attributes)
@@ -125,6 +128,13 @@ class Workbench:
             return SourceView(header, view.finding, None, None)
         display, shown = view_files.load(self._folders.root / view.folder)
         return SourceView(header, view.finding, display, shown)
+
+
+def _is_whole(path: Path, job: AnalyseJob) -> bool:
+    try:
+        return data_set_digest(path, job.size) == job.sha256
+    except FileNotFoundError:
+        return False
 
 
 def pixels_digest(radiograph: Radiograph) -> str:

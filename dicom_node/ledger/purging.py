@@ -1,0 +1,95 @@
+"""Giving up the bytes of studies whose results are proved delivered; their rows and their audit trail stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, exists, select, update
+
+from dicom_node.core.identifiers import SpoolKey
+from dicom_node.ledger import audit
+from dicom_node.ledger.database import analysis, delivery, instance, study, version
+
+_FINAL = ("published", "superseded")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a study has on the disk: instances by spool key, and folders relative to the state folder."""
+
+    study_id: int
+    study_instance_uid: str
+    spool_keys: tuple[SpoolKey, ...]
+    folders: tuple[str, ...]
+
+
+def due(connection: Connection, after: int, before: float, limit: int) -> tuple[list[int], int | None]:
+    """Look at the next `limit` studies after an id; return those whose results were proved delivered by a time.
+
+    Returns the ids, oldest first, and where to go on, None at the end. What was closed without a result is never due.
+    """
+    looked = connection.execute(
+        select(study.c.id).where(study.c.purged_at.is_(None), study.c.id > after).order_by(study.c.id).limit(limit)
+    ).scalars()
+    ids = [int(found) for found in looked]
+    if not ids:
+        return [], None
+    proved = connection.execute(
+        select(study.c.id)
+        .where(study.c.id.in_(ids), study.c.state == "closed", study.c.last_received_at < before, *_proof(before))
+        .order_by(study.c.id)
+    ).scalars()
+    return [int(found) for found in proved], ids[-1] if len(ids) == limit else None
+
+
+def _proof(before: float) -> tuple[ColumnElement[bool], ...]:
+    """Return what proves that a study's results are where they belong: the one place to ask for more than a C-STORE."""
+    mine = version.c.study_id == study.c.id
+    sent = delivery.c.study_id == study.c.id
+    return (
+        exists().where(mine, version.c.state == "published"),
+        ~exists().where(mine, version.c.state.not_in(_FINAL)),
+        exists().where(sent),
+        ~exists().where(sent, (delivery.c.state != "done") | (delivery.c.done_at >= before)),
+    )
+
+
+def is_due(connection: Connection, study_id: int, before: float) -> bool:
+    """Tell whether a study is still one whose bytes may go."""
+    found, _ = due(connection, study_id - 1, before, 1)
+    return found == [study_id]
+
+
+def holdings(connection: Connection, study_id: int) -> Holdings:
+    """Return what a study has on the disk."""
+    uid = connection.execute(select(study.c.study_instance_uid).where(study.c.id == study_id)).scalar_one()
+    keys = connection.execute(
+        select(instance.c.spool_key).where(instance.c.study_id == study_id, instance.c.storage == "spool")
+    ).scalars()
+    maps = connection.execute(
+        select(analysis.c.folder)
+        .join(instance, instance.c.id == analysis.c.instance_id)
+        .where(instance.c.study_id == study_id)
+    ).scalars()
+    sent = connection.execute(select(version.c.folder).where(version.c.study_id == study_id)).scalars()
+    folders = tuple(str(folder) for folder in (*maps, *sent) if folder)
+    return Holdings(study_id, str(uid), tuple(SpoolKey(key) for key in keys), folders)
+
+
+def study_id_of(connection: Connection, study_instance_uid: str) -> int | None:
+    """Return a study's id, None where it is unknown or purged already."""
+    query = select(study.c.id).where(study.c.study_instance_uid == study_instance_uid, study.c.purged_at.is_(None))
+    found = connection.execute(query).scalar()
+    return None if found is None else int(found)
+
+
+def note_purged(connection: Connection, held: Holdings, now: float, why: str) -> None:
+    """Write down that a study's bytes are gone."""
+    connection.execute(update(study).where(study.c.id == held.study_id).values(purged_at=now))
+    connection.execute(
+        update(instance)
+        .where(instance.c.study_id == held.study_id, instance.c.storage == "spool")
+        .values(storage="purged")
+    )
+    detail = f"{len(held.spool_keys)} instances removed: {why}"
+    audit.note(connection, now, "study.purged", study=held.study_instance_uid, detail=detail)
