@@ -281,4 +281,6 @@ def _advice(problem: str) -> str:
     """Return one line on why the ledger cannot be opened and what to do."""
     if "locked" in problem:
         return "the ledger is locked by another program: stop it (`fuser ledger.sqlite` names it) and start again"
+    if "full" in problem or "I/O" in problem:
+        return f"the ledger cannot be opened ({problem}): look at the disk of node.state_dir, make room, start again"
     return f"the ledger file is damaged ({problem}): stop the node and put a backup back (`dicom-node restore`)"

@@ -62,7 +62,8 @@ class Overview:
         )
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection that cannot write."""
         with self._engine.connect() as connection:
             yield connection
 
@@ -94,12 +95,12 @@ class Overview:
             .order_by(study.c.id.desc())
             .limit(limit)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def study(self, uid: str) -> dict[str, Any] | None:
         """Return everything about one study: instances, versions, deliveries and history; None if it is unknown."""
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(study).where(study.c.study_instance_uid == uid)).mappings().first()
             if row is None:
                 return None
@@ -116,13 +117,13 @@ class Overview:
         """Return every instance with its role and reason."""
         columns = [instance.c[name] for name in _INSTANCE_COLUMNS]
         query = select(study.c.study_instance_uid, *columns).join(study, study.c.id == instance.c.study_id)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(query.order_by(instance.c.id)).mappings()]
 
     def refusals(self) -> list[dict[str, Any]]:
         """Return every refused instance with the status it was given and why."""
         query = select(*_HISTORY_COLUMNS).where(audit.c.event == "instance.refused").order_by(audit.c.seq)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def trail(self, study_instance_uid: str = "", newest: int = 0) -> Iterator[Record]:
@@ -132,14 +133,14 @@ class Overview:
             query = query.where(audit.c.study_instance_uid == study_instance_uid)
         if newest:
             query = query.order_by(None).order_by(audit.c.seq.desc()).limit(newest)
-        with self._read() as connection:
+        with self.reading() as connection:
             rows = connection.execution_options(yield_per=1000).execute(query)
             records = (Record(*row) for row in rows)
             yield from reversed(list(records)) if newest else records
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many studies, jobs and deliveries are in each state."""
-        with self._read() as connection:
+        with self.reading() as connection:
             return {table.name: _by_state(connection, table) for table in (study, job, delivery)}
 
 

@@ -63,6 +63,11 @@ class StateFolders:
         return self.root / "engine-strikes.json"
 
     @property
+    def audit_key(self) -> Path:
+        """The key of the audit trail's pseudonyms; readable by the service user only."""
+        return self.root / "audit.key"
+
+    @property
     def audit_heads(self) -> Path:
         """Where the audit trail's head is written down, besides the log."""
         return self.root / "audit-heads.jsonl"

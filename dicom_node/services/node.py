@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import LedgerError, StateFolderBusy
+from dicom_node.core.errors import LedgerError, LedgerUnavailable, StateFolderBusy
 from dicom_node.core.study import Quiet
 from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
 from dicom_node.intake.accept import Intake, IntakeSettings
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folders.create()
         _take_lock(folders)
+        Space(folders, _watermarks(settings)).tend()  # a full disk: the ledger may need its reserve to be opened
         ledger = open_ledger(folders.ledger)
     except StateFolderBusy as error:
         log.error("state_folder.busy", reason=str(error))  # noqa: TRY400 - said in one line
@@ -57,7 +58,11 @@ def main(argv: list[str] | None = None) -> int:
         return process.EXIT_LEDGER
     node = Node(settings, folders, ledger)
     process.on_stop_signal(node.threads.stopping.set)
-    return node.run()
+    try:
+        return node.run()
+    except LedgerUnavailable as error:
+        log.error("ledger.unavailable", reason=str(error))  # noqa: TRY400 - said in one line
+        return process.EXIT_FAILED
 
 
 def _take_lock(folders: StateFolders) -> None:

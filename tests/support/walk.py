@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import LedgerUnavailable, Rejected
+from dicom_node.core.errors import LedgerError, LedgerUnavailable, Rejected
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.study import Quiet, StoreRequest
 from dicom_node.intake.accept import Intake, IntakeSettings
@@ -172,8 +172,11 @@ def child(state: str, gate: int, told: int) -> None:
     def delivered(uid: str) -> None:
         os.write(told, f"delivered {uid}\n".encode())
 
-    Walk(Path(state), acknowledged, delivered).run()
-    os._exit(0)
+    code = 1  # a start that fails says so and is tried again by whoever looks after the node
+    with suppress(LedgerError, LedgerUnavailable, Rejected, OSError):
+        Walk(Path(state), acknowledged, delivered).run()
+        code = 0
+    os._exit(code)
 
 
 def problems(state: Path, told: list[str]) -> list[str]:

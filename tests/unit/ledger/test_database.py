@@ -63,5 +63,5 @@ def test_the_overview_cannot_write(tmp_path):
     overview = Overview(tmp_path / "ledger.sqlite")
     assert overview.studies() == []
     assert overview.study("1.2.3") is None
-    with overview._read() as connection, pytest.raises(Exception, match="readonly"):
+    with overview.reading() as connection, pytest.raises(Exception, match="readonly"):
         connection.exec_driver_sql("INSERT INTO schema_version VALUES (2)")
