@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Connection, Float, Index, Integer, Table, Text, insert, select
+from sqlalchemy import Column, Connection, Float, Index, Integer, Table, Text, func, insert, select
 
 from dicom_node.ledger.schema import metadata
 
@@ -39,7 +39,7 @@ BEGINNING = "0" * 64
 """What stands for the hash before the first record."""
 
 _INSERT = insert(audit)
-_HEAD = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+_HEAD = select(audit.c.seq, audit.c.hash).where(audit.c.seq == select(func.max(audit.c.seq)).scalar_subquery())
 
 
 @dataclass(frozen=True, slots=True)

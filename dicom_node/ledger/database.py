@@ -166,6 +166,7 @@ delivery = Table(
     UniqueConstraint("version_id", "destination"),
     Index("delivery_due", "destination", "state", "run_after"),
     Index("delivery_study", "study_id", "destination", "state"),
+    Index("delivery_state", "state"),
 )
 
 progress = Table(

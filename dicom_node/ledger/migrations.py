@@ -27,6 +27,7 @@ _TO_3 = (
     "ALTER TABLE instance ADD COLUMN storage TEXT DEFAULT 'spool' NOT NULL",
     "ALTER TABLE study ADD COLUMN purged_at FLOAT",
     "CREATE INDEX ix_study_purged_at ON study (purged_at)",
+    "CREATE INDEX delivery_state ON delivery (state)",
     "CREATE UNIQUE INDEX instance_spool_key ON instance (spool_key)",
 )
 

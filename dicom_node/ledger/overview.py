@@ -69,11 +69,8 @@ class Overview:
 
     def studies(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest studies, each with the state and outcome of its latest version."""
-        latest = (
-            select(version.c.study_id, func.max(version.c.number).label("number"))
-            .group_by(version.c.study_id)
-            .subquery()
-        )
+        of_it = version.alias()
+        latest = select(func.max(of_it.c.number)).where(of_it.c.study_id == study.c.id).scalar_subquery()
         count = select(func.count()).where(instance.c.study_id == study.c.id, instance.c.is_current).scalar_subquery()
         query = (
             select(
@@ -90,8 +87,7 @@ class Overview:
                 version.c.reason_text,
             )
             .select_from(study)
-            .outerjoin(latest, latest.c.study_id == study.c.id)
-            .outerjoin(version, (version.c.study_id == study.c.id) & (version.c.number == latest.c.number))
+            .outerjoin(version, (version.c.study_id == study.c.id) & (version.c.number == latest))
             .order_by(study.c.id.desc())
             .limit(limit)
         )

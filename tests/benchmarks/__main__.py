@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cxr, endtoend, kills, survive
+from tests.benchmarks import cxr, endtoend, kills, ledger, survive
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
@@ -26,6 +26,8 @@ def main() -> int:
     console = Console(stderr=True)
     if arguments.bench == "survive":
         return survive.run(arguments, Console())
+    if arguments.bench == "ledger":
+        return ledger.run(arguments, Console())
     if arguments.bench == "cxr":
         return cxr.run(arguments.images, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
@@ -80,6 +82,8 @@ def _arguments() -> argparse.Namespace:
         _add_node_arguments(subparsers.add_parser(name, help=text, description=text), name)
     text = "kills, failing system calls and power cuts at every point of a walk through spool and ledger (needs strace)"
     survive.add_arguments(subparsers.add_parser("survive", help=text, description=text))
+    text = "what each step of the ledger costs as it grows"
+    ledger.add_arguments(subparsers.add_parser("ledger", help=text, description=text))
     text = "embedding images and fitting the linear head: speed and memory (needs no Orthanc)"
     _add_lab_arguments(subparsers.add_parser("lab", help=text, description=text))
     return parser.parse_args()
