@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "study",
         nargs="?",
         default="",
-        help="Study Instance UID: this one, delivered or not (default: every study that keep.days lets go)",
+        help="Study Instance UID: this one, unless it is still in work (default: all that keep.days lets go)",
     )
 
 
@@ -38,4 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     channel.close()
     count = answer.count if isinstance(answer, Purged) else 0
     print(f"removed what was kept of {count} studies; what the ledger and the audit trail say of them stays")
-    return 1 if arguments.study and not count else 0
+    if arguments.study and not count:
+        sys.stderr.write(f"{arguments.study}: not answered yet, or nothing is kept of it (`dicom-node studies` says)\n")
+        return 1
+    return 0

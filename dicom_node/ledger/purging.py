@@ -76,9 +76,16 @@ def holdings(connection: Connection, study_id: int) -> Holdings:
     return Holdings(study_id, str(uid), tuple(SpoolKey(key) for key in keys), folders)
 
 
-def study_id_of(connection: Connection, study_instance_uid: str) -> int | None:
-    """Return a study's id, None where it is unknown or purged already."""
-    query = select(study.c.id).where(study.c.study_instance_uid == study_instance_uid, study.c.purged_at.is_(None))
+def answered(connection: Connection, study_instance_uid: str) -> int | None:
+    """Return the id of a study for which nothing is left to do, its deliveries done or given up; None for others."""
+    unfinished = exists().where(version.c.study_id == study.c.id, version.c.state.in_(("waiting", "composing")))
+    query = select(study.c.id).where(
+        study.c.study_instance_uid == study_instance_uid,
+        study.c.purged_at.is_(None),
+        study.c.state == "closed",
+        ~unfinished,
+        ~exists().where(delivery.c.study_id == study.c.id, delivery.c.state.in_(("ready", "sending"))),
+    )
     found = connection.execute(query).scalar()
     return None if found is None else int(found)
 

@@ -41,7 +41,7 @@ class Space:
         if self._failure:
             return self._failure
         free = free_bytes(self._folders.root)
-        if free < max(self._marks.soft, self._marks.hard):
+        if free < self._marks.soft:
             return f"only {free >> 20} MiB are free for the state folder"
         return ""
 

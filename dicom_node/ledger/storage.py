@@ -51,10 +51,15 @@ def storage_of(connection: Connection, prefix: str) -> dict[str, str]:
     return {row.spool_key: row.storage for row in rows}
 
 
-def note_loss(connection: Connection, instance_id: int, loss: Loss, now: float) -> None:
-    """Write down that an instance's bytes are no longer what was received; the same bytes may be sent again."""
+def note_loss(connection: Connection, instance_id: int, loss: Loss, now: float) -> bool:
+    """Write down that an instance's bytes are no longer what was received; the same bytes may be sent again.
+
+    False where the instance was purged meanwhile: then nothing was lost.
+    """
     row = connection.execute(_KEPT.where(instance.c.id == instance_id)).one()
-    connection.execute(update(instance).where(instance.c.id == instance_id).values(storage=loss))
+    kept = (instance.c.id == instance_id) & (instance.c.storage == "spool")
+    if not connection.execute(update(instance).where(kept).values(storage=loss)).rowcount:
+        return False
     text = "its file is not what was received: set aside" if loss == "damaged" else "its file is gone"
     audit.note(
         connection,
@@ -65,3 +70,4 @@ def note_loss(connection: Connection, instance_id: int, loss: Loss, now: float) 
         detail=text,
         sha256=row.sha256,
     )
+    return True

@@ -244,8 +244,8 @@ class Dispatcher:
     def _set_aside(self, connection: Any, instance_id: int) -> None:
         """Take a file out of the spool that is not what was received: its bytes may be sent again."""
         path = self._folders.instance_path(results.image(connection, instance_id).spool_key)
-        storage.note_loss(connection, instance_id, "damaged" if path.exists() else "missing", self._clock())
-        self._folders.set_aside(path)
+        if storage.note_loss(connection, instance_id, "damaged" if path.exists() else "missing", self._clock()):
+            self._folders.set_aside(path)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         version_id, finding = lease.version_id or 0, answer.finding

@@ -64,7 +64,7 @@ class Keeper:
         """Look at the watermarks once."""
         before, done = self._space.problem, self._space.tend()
         if done:
-            log.warning("space.reserve" if done != "recovered" else "storage.recovered", done=done)
+            log.warning("space.reserve" if done != "recovered" else "device.recovered", done=done)
         elif before:
             log.warning("space.low", reason=before)
 
@@ -87,9 +87,9 @@ class Keeper:
         return self.purge_due() if self._keep_days else 0
 
     def purge_study(self, study_instance_uid: str) -> bool:
-        """Purge one study because a person asks for it, proved delivered or not; false where nothing is kept of it."""
+        """Purge one study because a person asks for it, proved delivered or given up; false where it is in work."""
         with self._ledger.transaction() as connection:
-            study_id = purging.study_id_of(connection, study_instance_uid)
+            study_id = purging.answered(connection, study_instance_uid)
             if study_id is None:
                 return False
             held = purging.holdings(connection, study_id)
@@ -137,7 +137,7 @@ class GuardedIntake:
             yield
         except Rejected as rejection:
             if self._space.note_failure(rejection.__cause__):
-                log.error("storage.failed", reason=self._space.problem)  # noqa: TRY400 - said in one line
+                log.error("device.failed", reason=self._space.problem)  # noqa: TRY400 - said in one line
             raise
 
 

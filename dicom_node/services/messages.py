@@ -154,7 +154,7 @@ class Revived:
 
 @dataclass(frozen=True)
 class Purge:
-    """A person asks to remove the bytes that are kept of a study or (empty UID) of all whose time has come."""
+    """A person asks to remove the bytes kept of an answered study or (empty UID) of all whose time has come."""
 
     study_instance_uid: str
     type: Literal["purge"] = "purge"

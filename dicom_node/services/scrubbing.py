@@ -87,9 +87,10 @@ class Scrubber:
         loss = self._loss(kept)
         with self._ledger.transaction() as connection:
             write_progress(connection, "scrub", kept.instance_id)
-            if loss is not None:
-                storage.note_loss(connection, kept.instance_id, loss, self._clock())
-        if loss is not None:
+            is_lost = loss is not None and storage.note_loss(connection, kept.instance_id, loss, self._clock())
+            if is_lost:
+                self._folders.set_aside(self._folders.instance_path(kept.spool_key))
+        if is_lost:
             log.error("instance.damaged", study=kept.study_instance_uid, sop_instance=kept.sop_instance_uid, loss=loss)
         return kept.size
 
@@ -99,10 +100,7 @@ class Scrubber:
             found = data_set_digest(path, kept.size)
         except FileNotFoundError:
             return "missing"
-        if found == kept.sha256:
-            return None
-        self._folders.set_aside(path)
-        return "damaged"
+        return None if found == kept.sha256 else "damaged"
 
     def _adopt(self, file: Path) -> bool:
         try:

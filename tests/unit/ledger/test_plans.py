@@ -73,7 +73,7 @@ def _purge(connection):
     held = purging.holdings(connection, ids[0])
     assert len(held.spool_keys) == 2
     purging.note_purged(connection, held, NOW, "test")
-    purging.study_id_of(connection, "1.2.5")
+    purging.answered(connection, "1.2.5")
 
 
 def _scrub(connection):

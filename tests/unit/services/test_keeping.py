@@ -77,6 +77,10 @@ class Store:
             while (due := outbox.take_due(connection, destination, self.now)) is not None:
                 outbox.succeed(connection, due, self.now)
 
+    def give_up(self):
+        with self.ledger.transaction() as connection:
+            connection.execute(update(delivery).where(delivery.c.state == "ready").values(state="dead"))
+
     def _folder(self, name):
         (self.folders.root / name).mkdir(parents=True)
         (self.folders.root / name / "file").write_bytes(b"x")
@@ -146,6 +150,8 @@ def test_a_study_without_a_result_or_with_a_newer_image_is_kept(store):
 def test_what_was_purged_is_taken_anew_when_it_is_sent_again(store):
     store.receive(1)
     store.answer()
+    assert not store.keeper.purge_study("1.2.1"), "its result is still to be sent"
+    store.give_up()
     assert store.keeper.purge_study("1.2.1")
     assert not store.keeper.purge_study("1.2.1"), "there is nothing left"
     file = store.receive(1)
@@ -154,7 +160,17 @@ def test_what_was_purged_is_taken_anew_when_it_is_sent_again(store):
     with store.ledger.transaction() as connection:
         assert results.to_compose(connection, 2, "bundle").views, "it was analysed again"
     assert file.exists()
+    store.give_up()
     assert store.keeper.purge_study("1.2.1")
+
+
+def test_what_is_not_answered_yet_is_not_purged_by_hand(store):
+    file = store.receive(1)
+    assert not store.keeper.purge_study("1.2.1")
+    with store.ledger.transaction() as connection:
+        studies.close_due(connection, "bundle", store.now + 100)
+    assert not store.keeper.purge_study("1.2.1")
+    assert file.exists()
 
 
 def test_a_crash_between_the_files_and_the_rows_of_a_purge_is_mended_by_the_next(store, monkeypatch):
@@ -223,6 +239,21 @@ def test_the_scrub_goes_on_where_it_was_and_finds_the_changed_and_the_missing(st
     assert [r.study_instance_uid for r in store.events("instance.damaged")] == ["1.2.2", "1.2.3"]
     assert [file.name for file in store.folders.quarantine.iterdir()] == [files[1].name]
     assert [store.scrubber().scrub_next() for _ in range(3)] == [8, 8, None], "what is lost is not read again"
+
+
+def test_what_is_purged_while_its_file_is_read_again_is_not_lost(store, monkeypatch):
+    store.receive(1)
+    store.answer()
+    store.give_up()
+
+    def purged_meanwhile(_path, _size):
+        store.keeper.purge_study("1.2.1")
+        raise FileNotFoundError
+
+    monkeypatch.setattr("dicom_node.services.scrubbing.data_set_digest", purged_meanwhile)
+    store.scrubber().scrub_next()
+    assert store.storage() == {"1.2.1": "purged"}
+    assert store.events("instance.damaged") == []
 
 
 def test_a_damaged_instance_is_taken_anew_and_analysed_again(store):
