@@ -208,7 +208,8 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             self._chain.forget()
-            message = f"the ledger cannot be written ({type(error).__name__}): look at the disk of node.state_dir"
+            cause = getattr(error, "orig", None) or type(error).__name__  # SQLite's words name tables, never a value
+            message = f"the ledger cannot be written ({cause}): look at the disk of node.state_dir"
             raise LedgerUnavailable(message) from error
         except BaseException:
             self._chain.forget()

@@ -39,7 +39,7 @@ class Auditor:
         """Note with what the node starts, and whether the trail is older than a head that was written down."""
         plain, digest, now = plain_settings(settings), settings_digest(settings), self._clock()
         with self._ledger.transaction() as connection:
-            trouble = self._rewound(audit.head(connection))
+            trouble = self._rewound(connection)
             if trouble:
                 audit.note(connection, now, "audit.rewound", detail=trouble)
             before = audit.last(connection, "configuration.changed")
@@ -89,15 +89,15 @@ class Auditor:
         except OSError as error:
             log.warning("audit.head-not-kept", cause=type(error).__name__)  # the log has it
 
-    def _rewound(self, end: Head) -> str:
+    def _rewound(self, connection: Any) -> str:
         """Return what is wrong where the newest head that was written down is not in the trail, else nothing."""
         known = read_heads(self._heads)[-1:]
         if not known:
             return ""
+        end = audit.head(connection)
         if known[0].seq > end.seq:
             return f"the trail ends at record {end.seq}, but record {known[0].seq} was noted: an older copy"
-        with self._ledger.transaction() as connection:
-            (found,) = audit.after(connection, known[0].seq - 1, 1) or (None,)
+        (found,) = audit.after(connection, known[0].seq - 1, 1) or (None,)
         if found is None or found.hash != known[0].hash:
             return f"record {known[0].seq} is not the one that was noted: another trail"
         return ""

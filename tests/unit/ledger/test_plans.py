@@ -15,6 +15,7 @@ from tests.unit.ledger.arrivals import an_arrival
 
 STUDIES = 10_000  # 100,000 rows in all tables together
 NOW = 1e6
+MOST_WORK = 30_000  # of SQLite's own instructions for a whole step; a walk over one of the larger tables takes more
 QUIET = Quiet(10.0, 60.0)
 
 
@@ -97,6 +98,22 @@ def _audit(connection):
 STEPS = (_receive, _close, _work, _deliver, _purge, _scrub, _recover, _audit)
 
 
+def _instructions(connection, step):
+    """Return how many instructions of its virtual machine SQLite needs for a step: the same number every time."""
+    count = [0]
+
+    def more():
+        count[0] += 100
+
+    driver = connection.connection.dbapi_connection
+    driver.set_progress_handler(more, 100)
+    try:
+        step(connection)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return count[0]
+
+
 def _plan(connection, statement, parameters):
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()]
 
@@ -114,11 +131,17 @@ def test_every_step_of_the_daily_work_finds_its_rows_by_an_index(path):
         if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
             seen.setdefault(statement, _plan(cursor.connection, statement, parameters))
 
+    work: dict[str, int] = {}
+    with ledger.transaction() as connection:
+        for step in STEPS:
+            work[step.__name__] = _instructions(connection, step)
+        connection.rollback()
     with ledger.transaction() as connection:
         event.listen(connection, "before_cursor_execute", explain)
         for step in STEPS:
             step(connection)
     ledger.close()
+    assert {name: count for name, count in work.items() if count > MOST_WORK} == {}
     assert len(seen) > 40
     assert {statement: plan for statement, plan in seen.items() if any(map(_walks, plan))} == {}
 
