@@ -15,7 +15,7 @@ from tests.unit.ledger.arrivals import an_arrival
 
 STUDIES = 10_000  # 100,000 rows in all tables together
 NOW = 1e6
-MOST_WORK = 30_000  # of SQLite's own instructions for a whole step; a walk over one of the larger tables takes more
+MOST_WORK = 10_000  # of SQLite's own instructions for a whole step; a walk over a large table takes six times as many
 QUIET = Quiet(10.0, 60.0)
 
 
