@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Put a backup into the configured state folder, which must have no ledger."""
     settings = configuration.load(arguments.config)
-    head = put_back(arguments.folder, StateFolders(settings.node.state_dir))
+    head = put_back(arguments.folder, StateFolders(settings.node.state_dir), time.time())
     print(f"{settings.node.state_dir}: ledger and audit key are back; audit head {head}")
     print("images are not in a backup: the scrub lists them as missing, and the PACS can send them again")
     return 0

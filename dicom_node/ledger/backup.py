@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node.core.errors import LedgerError
+from dicom_node.ledger import audit
 from dicom_node.ledger.audit import Head, verify
+from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.migrations import SCHEMA_VERSION, copy_database
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.spool import fsync_folder, write_durably
@@ -57,7 +59,7 @@ def back_up(folders: StateFolders, config: Path, target: Path) -> Head:
     return head
 
 
-def put_back(source: Path, folders: StateFolders) -> Head:
+def put_back(source: Path, folders: StateFolders, now: float) -> Head:
     """Put a backup into a state folder that has no ledger (any more); returns the audit's head.
 
     Instances that lie there and came after the backup are taken up when the node starts. Raises LedgerError where the
@@ -76,7 +78,12 @@ def put_back(source: Path, folders: StateFolders) -> Head:
             target = folders.root / name
             write_durably(target, folders.incoming / name, ((source / name).read_bytes(),))
             target.chmod(0o600)
-    return head
+    ledger = open_ledger(folders.ledger)
+    try:
+        with ledger.transaction() as connection:
+            return audit.note(connection, now, "ledger.restored", detail=f"from the backup with head {head}, by hand")
+    finally:
+        ledger.close()
 
 
 def _check(source: Path) -> None:

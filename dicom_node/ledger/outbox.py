@@ -106,9 +106,12 @@ def give_up(connection: Connection, due: Due, error: str, now: float) -> None:
     _note(connection, due, now, "delivery.dead", f"version {due.version} to {due.destination}: {error}")
 
 
-def release_all(connection: Connection) -> int:
-    """Make interrupted deliveries ready again at start: a re-send is the same objects under the same UIDs."""
-    return connection.execute(update(delivery).where(delivery.c.state == "sending").values(state="ready")).rowcount
+def release_all(connection: Connection, destination: str = "") -> int:
+    """Make interrupted deliveries, of one destination or of all, ready again: a re-send is the same objects."""
+    interrupted = delivery.c.state == "sending"
+    if destination:
+        interrupted &= delivery.c.destination == destination
+    return connection.execute(update(delivery).where(interrupted).values(state="ready")).rowcount
 
 
 def revive(connection: Connection, study_instance_uid: str, now: float) -> int:

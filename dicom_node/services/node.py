@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -189,7 +190,13 @@ class Node:
                 dice=random.random,
                 stopping=self.threads.stopping,
             )
-            self.threads.start(f"courier-{destination.name}", courier.run)
+            self.threads.start(f"courier-{destination.name}", partial(self._deliver, courier, destination.name))
+
+    def _deliver(self, courier: Courier, destination: str) -> None:
+        """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again."""
+        with self._ledger.transaction() as connection:
+            outbox.release_all(connection, destination)
+        courier.run()
 
     def _scrubber(self) -> Scrubber:
         recording = (self._quiet, self._bundle_sha256)
