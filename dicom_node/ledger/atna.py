@@ -38,6 +38,7 @@ _EVENTS = {
     "audit.head": _Event(_LOG_USED, "R"),
     "audit.rewound": _Event(_ALERT, "E", _SERIOUS, ("110135", "Object Security Attributes Changed")),
     "configuration.changed": _Event(_ALERT, "E", kind=("110131", "Software Configuration")),
+    "association.refused": _Event(_ALERT, "E", _MINOR, ("110126", "Node Authentication")),
     "instance.stored": _Event(_TRANSFERRED, "C"),
     "instance.conflict": _Event(_TRANSFERRED, "U", _MINOR),
     "instance.refused": _Event(_ALERT, "E", _MINOR, ("110132", "Use of Restricted Function")),

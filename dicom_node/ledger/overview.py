@@ -67,6 +67,11 @@ class Overview:
         with self._engine.connect() as connection:
             yield connection
 
+    def is_sound(self) -> bool:
+        """Tell whether SQLite finds the file undamaged (PRAGMA quick_check); reads all of it."""
+        with self.reading() as connection:
+            return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok")
+
     def studies(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest studies, each with the state and outcome of its latest version."""
         of_it = version.alias()

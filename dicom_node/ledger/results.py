@@ -276,7 +276,7 @@ def _note_published(connection: Connection, version_id: int, published: Publishe
         bundle_sha256=published.bundle_sha256,
         folder_sha256=published.folder_sha256,
         inputs={row.sop_instance_uid: row.sha256 for row in inputs},
-        outputs={item.sop_instance_uid: item.kind for item in published.objects},
+        outputs={item.sop_instance_uid: item.file for item in published.objects},
         **published.facts,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -23,15 +24,25 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_EVERY_S = 3600.0
+_EVERY_S = 60.0
+_HEAD_EVERY = 60  # rounds
 
 
 class Auditor:
     """Notes start, stop and changed settings; logs the trail's head hourly, so that an older copy is noticed."""
 
-    def __init__(self, ledger: Database, heads: Path, clock: Callable[[], float], stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        ledger: Database,
+        heads: Path,
+        refusals: Callable[[], dict[str, int]],
+        clock: Callable[[], float],
+        stopping: threading.Event,
+    ) -> None:
         self._ledger = ledger
         self._heads = heads
+        self._refusals = refusals
+        self._refused: Counter[str] = Counter()
         self._clock = clock
         self._stopping = stopping
 
@@ -63,14 +74,30 @@ class Auditor:
 
     def note_stop(self) -> None:
         """Note that the node stops in order; after this the head stands in the log."""
+        self.note_refusals()
         with self._ledger.transaction() as connection:
             head = audit.note(connection, self._clock(), "node.stopped", detail="stopped in order")
         self._write_down(head)
 
     def run(self) -> None:
-        """Write the head down every hour until the node stops."""
+        """Note refused associations every minute and write the head down every hour, until the node stops."""
+        rounds = 0
         while not self._stopping.wait(_EVERY_S):
-            self.step()
+            rounds += 1
+            self.note_refusals()
+            if rounds % _HEAD_EVERY == 0:
+                self.step()
+
+    def note_refusals(self) -> None:
+        """Note how many connections and associations were refused since the last time: one record, however many."""
+        now = Counter(self._refusals())
+        new = now - self._refused
+        if not new:
+            return
+        with self._ledger.transaction() as connection:
+            detail = ", ".join(f"{kind}: {count}" for kind, count in sorted(new.items()))
+            audit.note(connection, self._clock(), "association.refused", detail=detail, refused=dict(new))
+        self._refused = now
 
     def step(self) -> None:
         """Write the head down now; the record about it goes to the audit record repository like every other."""

@@ -92,7 +92,6 @@ class Node:
         self._bundle_sha256 = installed_bundle(settings.analysis)
         self.threads = Threads()
         self._bell = Bell()
-        self._auditor = Auditor(ledger, folders.audit_heads, time.time, self.threads.stopping)
         self._software = installed_software()
         self._quiet = Quiet(settings.study.quiet_s, settings.study.max_wait_s)
         self._space = Space(folders, _watermarks(settings))
@@ -110,6 +109,7 @@ class Node:
         )
         guarded = GuardedIntake(self._intake.open, self._space)
         self._scp = StorageScp(_scp_settings(settings), guarded.open, accepting=self._space.accepting)
+        self._auditor = Auditor(ledger, folders.audit_heads, self._scp.refusals, time.time, self.threads.stopping)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""

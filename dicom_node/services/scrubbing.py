@@ -13,6 +13,7 @@ from dicom_node.core.identifiers import SpoolKey, is_usable_uid, spool_key
 from dicom_node.intake.judge import judge
 from dicom_node.ledger import audit, instances, storage
 from dicom_node.ledger.instances import Arrival
+from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.progress import read_progress, write_progress
 from dicom_node.ledger.spool import data_set_digest
 from dicom_node.part10.file_head import split
@@ -83,7 +84,9 @@ class Scrubber:
             kept = storage.next_kept(connection, read_progress(connection, "scrub"))
             if kept is None:
                 write_progress(connection, "scrub", 0)
-                return None
+        if kept is None:
+            self._check_ledger()
+            return None
         loss = self._loss(kept)
         with self._ledger.transaction() as connection:
             write_progress(connection, "scrub", kept.instance_id)
@@ -93,6 +96,11 @@ class Scrubber:
         if is_lost:
             log.error("instance.damaged", study=kept.study_instance_uid, sop_instance=kept.sop_instance_uid, loss=loss)
         return kept.size
+
+    def _check_ledger(self) -> None:
+        """Read the ledger's own file once a walk: one too large to be checked at the start is checked here."""
+        if not Overview(self._folders.ledger).is_sound():
+            log.error("ledger.damaged", reason="stop the node and put a backup back (`dicom-node restore`)")
 
     def _loss(self, kept: Kept) -> Loss | None:
         path = self._folders.instance_path(kept.spool_key)

@@ -25,6 +25,7 @@ CASES = {
         {"calling_ae": "PACS", "sop_class": "1.2.3", "patient": "ab12"},
     ),
     "refused": ("instance.refused", "", IMAGE, "0xA900: other UID", {"calling_ae": "PACS", "peer": "192.0.2.7"}),
+    "rejected": ("association.refused", "", "", "peer: 3", {"refused": {"peer": 3}}),
     "analysed": ("image.analysed", STUDY, IMAGE, "", {"outcome": "positive"}),
     "published": ("result.published", STUDY, "", "version 1: positive", {"outputs": {REPORT: "sr"}}),
     "delivered": ("delivery.done", STUDY, "", "version 1 is at pacs", {"destination": "pacs"}),

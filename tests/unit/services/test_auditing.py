@@ -20,7 +20,9 @@ class Life:
     def __init__(self, folder, settings=None):
         self.folder = folder
         self.ledger = open_ledger(folder / "ledger.sqlite")
-        self.auditor = Auditor(self.ledger, folder / "audit-heads.jsonl", lambda: 100.0, threading.Event())
+        self.refused = {}
+        heads = folder / "audit-heads.jsonl"
+        self.auditor = Auditor(self.ledger, heads, lambda: self.refused, lambda: 100.0, threading.Event())
         self.auditor.note_start(settings or Settings(), Software("1.0", "5" * 64), "bundle")
 
     def end(self):
@@ -64,6 +66,20 @@ def test_the_hourly_head_is_a_record_of_its_own_and_is_written_down(tmp_path):
     with (tmp_path / "audit-heads.jsonl").open("a") as file:
         file.write('{"at": 1, "he')
     assert read_heads(tmp_path / "audit-heads.jsonl") == heads, "a torn line is no head"
+
+
+def test_refused_associations_are_told_once_however_many_there_were(tmp_path):
+    life = Life(tmp_path)
+    life.auditor.note_refusals()
+    life.refused = {"peer": 3000}
+    life.auditor.note_refusals()
+    life.auditor.note_refusals()
+    life.refused = {"peer": 3001, "address": 2}
+    life.end()
+    assert [detail for event, detail in events(tmp_path) if event == "association.refused"] == [
+        "peer: 3000",
+        "address: 2, peer: 1",
+    ]
 
 
 def test_what_is_no_head_is_refused():
