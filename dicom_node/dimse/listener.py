@@ -24,6 +24,7 @@ _BACKLOG = 128
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _PAUSE_S = 0.05
+_TURNED_AWAY_S = 0.005  # without descriptors: enough to give other threads a turn
 
 
 def listen(host: str, port: int, inherited: int | None) -> socket.socket:
@@ -80,7 +81,11 @@ class Listener:
                 if error.errno in _EXHAUSTED:
                     self._turn_away()
                 continue
-            self._let_in(sock, str(address[0]))
+            try:
+                self._let_in(sock, str(address[0]))
+            except Exception:  # whatever this connection came to, the next one must find somebody
+                log.exception("connection.failed", peer=str(address[0]))
+                sock.close()
 
     def _let_in(self, sock: socket.socket, address: str) -> None:
         """Begin an association's thread, unless the address is not listed or is at its cap."""
@@ -122,7 +127,7 @@ class Listener:
             self._socket.accept()[0].close()
         with suppress(OSError):
             self._spare = os.open(os.devnull, os.O_RDONLY)
-        time.sleep(_PAUSE_S)
+        time.sleep(_TURNED_AWAY_S)
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import select
 import socket
 import ssl
@@ -34,7 +35,8 @@ class Wire:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._is_tls = isinstance(sock, ssl.SSLSocket)
-        self.view = memoryview(bytearray(_BUFFER))
+        # Mapped and not allocated: a silent connection touches nothing of it, and its end gives all of it back.
+        self.view = memoryview(mmap.mmap(-1, _BUFFER))
         self.start = self.end = 0
         self.received = 0
 
@@ -104,7 +106,7 @@ class Wire:
     def hang_up(self) -> None:
         """Shut the connection from another thread: whoever waits on it is told at once."""
         with suppress(OSError, ValueError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # TLS's own would change its state under its thread
 
     def close(self, *, linger: bool) -> None:
         """Close it; linger: let the peer read what was sent last, for half a second at most."""

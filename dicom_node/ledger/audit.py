@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Connection, Float, Index, Integer, Table, Text, func, insert, select
 
+from dicom_node.ledger.prepared import Prepared
 from dicom_node.ledger.schema import metadata
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ audit = Table(
 BEGINNING = "0" * 64
 """What stands for the hash before the first record."""
 
-_INSERT = insert(audit)
+_INSERT = Prepared(insert(audit))
 _HEAD = select(audit.c.seq, audit.c.hash).where(audit.c.seq == select(func.max(audit.c.seq)).scalar_subquery())
 
 
@@ -120,19 +121,17 @@ def note(
     text = json.dumps({k: v for k, v in facts.items() if v is not None}, sort_keys=True, ensure_ascii=False)
     values = (before.seq + 1, before.hash, float(at), event, study, sop_instance, detail, text)
     head = Head(before.seq + 1, _seal(values))
-    connection.execute(
-        _INSERT,
-        {
-            "seq": head.seq,
-            "previous": before.hash,
-            "at": float(at),
-            "event": event,
-            "study_instance_uid": study,
-            "sop_instance_uid": sop_instance,
-            "detail": detail,
-            "facts": text,
-            "hash": head.hash,
-        },
+    _INSERT.execute(
+        connection,
+        seq=head.seq,
+        previous=before.hash,
+        at=float(at),
+        event=event,
+        study_instance_uid=study,
+        sop_instance_uid=sop_instance,
+        detail=detail,
+        facts=text,
+        hash=head.hash,
     )
     chain.advance(head)
     return head

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, CursorResult, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, null, select, update
 
 from dicom_node.core.study import InstanceHeader, Judgement, Quiet, Role
 from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, result_object, study
+from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
     from dicom_node.core.identifiers import SpoolKey
@@ -37,32 +38,43 @@ class Arrival:
 
 
 # Built once: the statements of the receive path cost more to build than to run.
-_SAME_UID = select(instance.c.id, instance.c.sha256, instance.c.is_current, instance.c.storage).where(
-    instance.c.sop_instance_uid == bindparam("uid")
+_SAME_UID = Prepared(
+    select(instance.c.id, instance.c.sha256, instance.c.is_current, instance.c.storage).where(
+        instance.c.sop_instance_uid == bindparam("uid")
+    )
 )
-_OWN = select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")).limit(1)
-_STUDY = select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid"))
-_TOUCH = update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now"))
-_REOPEN = _TOUCH.values(
-    state="open", first_unreported_at=bindparam("first"), closes_at=bindparam("closes"), purged_at=None
+_OWN = Prepared(select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")))
+_STUDY = Prepared(select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid")))
+_NEW_STUDY = Prepared(insert(study).returning(study.c.id))
+_TOUCH = Prepared(update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now")))
+_REOPEN = Prepared(
+    update(study)
+    .where(study.c.id == bindparam("key"))
+    .values(
+        last_received_at=bindparam("now"),
+        state=bindparam("state"),
+        first_unreported_at=bindparam("first"),
+        closes_at=bindparam("closes"),
+        purged_at=null(),
+    )
 )
-_NEW_STUDY, _NEW_INSTANCE = insert(study), insert(instance)
+_NEW_INSTANCE = Prepared(insert(instance).returning(instance.c.id))
 
 
 def is_known(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
     """Tell whether these very bytes were recorded before, and are still kept."""
-    return any(_is_same(row, sha256) for row in connection.execute(_SAME_UID, {"uid": sop_instance_uid}))
+    return any(_is_same(row, sha256) for row in _SAME_UID.execute(connection, uid=sop_instance_uid))
 
 
 def is_own_result(connection: Connection, sop_instance_uid: str) -> bool:
     """Tell whether a UID is that of a result this node published."""
-    return connection.execute(_OWN, {"uid": sop_instance_uid}).first() is not None
+    return _OWN.execute(connection, uid=sop_instance_uid).first() is not None
 
 
 def record(connection: Connection, arrival: Arrival, quiet: Quiet, bundle_sha256: str, now: float) -> Recorded:
     """Record an instance, open its study and, where it is a view, queue its analysis: one transaction of the caller."""
     header = arrival.header
-    earlier = connection.execute(_SAME_UID, {"uid": header.sop_instance_uid}).all()
+    earlier = _SAME_UID.execute(connection, uid=header.sop_instance_uid).all()
     if any(_is_same(row, arrival.sha256) for row in earlier):
         return Recorded.DUPLICATE
     is_view = arrival.judgement.role is Role.VIEW
@@ -129,12 +141,12 @@ def _insert(connection: Connection, arrival: Arrival, study_id: int, now: float)
         "is_current": True,
         "storage": "spool",
     }
-    return _key(connection.execute(_NEW_INSTANCE, values))
+    return int(_NEW_INSTANCE.execute(connection, **values).scalar_one())
 
 
 def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, is_view: bool) -> int:
     """Return the study's id, re-opened where a view arrived; what is no view never re-opens a reported study."""
-    row = connection.execute(_STUDY, {"uid": uid}).first()
+    row = _STUDY.execute(connection, uid=uid).first()
     if row is None:
         values = {
             "study_instance_uid": uid,
@@ -144,17 +156,11 @@ def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, i
             "first_unreported_at": now if is_view else None,
             "closes_at": quiet.closes_at(now, now),
         }
-        return _key(connection.execute(_NEW_STUDY, values))
+        return int(_NEW_STUDY.execute(connection, **values).scalar_one())
     if is_view:
         first = row.first_unreported_at if row.first_unreported_at is not None else now
         closes = quiet.closes_at(first, now)
-        connection.execute(_REOPEN, {"key": row.id, "now": now, "first": first, "closes": closes})
+        _REOPEN.execute(connection, key=row.id, now=now, state="open", first=first, closes=closes)
     else:
-        connection.execute(_TOUCH, {"key": row.id, "now": now})
+        _TOUCH.execute(connection, key=row.id, now=now)
     return int(row.id)
-
-
-def _key(result: CursorResult[Any]) -> int:
-    key = result.inserted_primary_key
-    assert key is not None  # noqa: S101 - an insert of one row always has its key
-    return int(key[0])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from dicom_node.ledger.database import job
+from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
     from dicom_node.core.delivery import Backoff
@@ -30,7 +31,8 @@ class Lease:
     created_at: float
 
 
-_NEW = insert(job)
+_BY_KEY = Prepared(select(job.c.id).where(job.c.key == bindparam("key")))
+_NEW = Prepared(insert(job))
 
 
 def enqueue_analysis(
@@ -38,7 +40,7 @@ def enqueue_analysis(
 ) -> None:
     """Queue the analysis of an image by a bundle, unless it is there already, which is_new rules out."""
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if is_new or connection.execute(select(job.c.id).where(job.c.key == key)).first() is None:
+    if is_new or _BY_KEY.execute(connection, key=key).first() is None:
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
 
 
@@ -71,7 +73,7 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
     instance_id: int | None = None,
     version_id: int | None = None,
 ) -> None:
-    values = {
+    values: dict[str, object] = {
         "kind": kind,
         "key": key,
         "instance_id": instance_id,
@@ -84,7 +86,7 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
         "created_at": now,
         "run_after": now,
     }
-    connection.execute(_NEW, values)
+    _NEW.execute(connection, **values)
 
 
 def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:

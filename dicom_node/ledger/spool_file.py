@@ -24,22 +24,20 @@ class SpoolFile:
 
     def __init__(self, temporary: Path, head: bytes) -> None:
         self._path = temporary
-        self._descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self._head = len(head)
+        self._unwritten = [memoryview(head)]  # with the first pieces, in one call
         self._written = self._sent_back = 0
-        try:
-            self.write((memoryview(head),))
-        except OSError:
-            self.discard()
-            raise
 
     @property
     def size(self) -> int:
         """The bytes behind the head."""
-        return self._written - self._head
+        return max(self._written - self._head, 0)
 
     def write(self, pieces: Sequence[memoryview]) -> None:
         """Append pieces, and let the kernel begin to write them out: the sync at the end then finds little left."""
+        if self._unwritten:
+            pieces, self._unwritten = [*self._unwritten, *pieces], []
         wanted = sum(map(len, pieces))
         done = os.writev(self._descriptor, pieces)
         if done < wanted:  # a full disk or a signal; what is left raises where it cannot be written
@@ -61,17 +59,21 @@ class SpoolFile:
 
         fsync > rename > fsync of the folder. The caller discards it where this raises.
         """
-        make_folder(target.parent)
+        folder = target.parent
         os.fsync(self._descriptor)
-        self._path.replace(target)
-        fsync_folder(target.parent)
+        try:
+            self._path.rename(target)
+        except FileNotFoundError:  # the first file of this folder
+            make_folder(folder)
+            self._path.rename(target)
+        fsync_folder(folder)
         self._close()
 
     def discard(self) -> None:
         """Remove the file; what is published stays. Never raises."""
         if self._descriptor >= 0:
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self._path.unlink()
             self._close()
 
     def _begin_write_back(self) -> None:

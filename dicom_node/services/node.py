@@ -6,14 +6,16 @@ import fcntl
 import os
 import random
 import time
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import LedgerError, LedgerUnavailable, StateFolderBusy
+from dicom_node.core.errors import LedgerError, LedgerUnavailable, SettingsError, StateFolderBusy
 from dicom_node.core.study import Quiet
 from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
+from dicom_node.dimse.tls import days_left
 from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
@@ -40,6 +42,7 @@ _LOCK_WAIT_S = 15.0
 _STOP_S = 10.0
 _BIND_TRIES = 20
 _MIB = 1 << 20
+_EXPIRES_SOON_DAYS = 30.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,7 +108,7 @@ class Node:
                 reserve_bytes=settings.node.reserve_mib * _MIB,
             ),
             clock=time.time,
-            on_recorded=self._bell.ring,
+            on_recorded=self._bell.ring_soon,
         )
         guarded = GuardedIntake(self._intake.open, self._space)
         self._scp = StorageScp(_scp_settings(settings), guarded.open, accepting=self._space.accepting)
@@ -117,6 +120,9 @@ class Node:
         self._start_threads()
         try:
             self._listen()
+        except SettingsError as error:
+            log.error("tls.unusable", reason=str(error))  # noqa: TRY400 - said in one line
+            return process.EXIT_SETTINGS
         except OSError as error:
             address = f"{self._settings.node.host}:{self._settings.node.port}"
             log.error("port.unavailable", address=address, cause=type(error).__name__)  # noqa: TRY400 - in one line
@@ -138,6 +144,15 @@ class Node:
         self._ledger.close()
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
+
+    def _watch_certificate(self) -> None:
+        """Say so in time that our certificate expires: a peer that checks it stops sending that day."""
+        files = _tls_files(self._settings)
+        if files is None:
+            return
+        left = days_left(files.certificate, datetime.now(timezone.utc))
+        if left < _EXPIRES_SOON_DAYS:
+            log.warning("certificate.expires", certificate=str(files.certificate), days_left=round(left, 1))
 
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
@@ -205,6 +220,7 @@ class Node:
 
     def _listen(self) -> None:
         """Listen; an earlier node that was killed may hold the port for a moment."""
+        self._watch_certificate()
         for attempt in range(_BIND_TRIES):
             try:
                 self._scp.start()
@@ -225,6 +241,11 @@ def _watermarks(settings: Settings) -> Watermarks:
     )
 
 
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    tls = settings.node.tls
+    return TlsFiles(tls.certificate, tls.key, tls.ca) if tls is not None else None
+
+
 def _scp_settings(settings: Settings) -> ScpSettings:
     node = settings.node
     return ScpSettings(
@@ -236,7 +257,7 @@ def _scp_settings(settings: Settings) -> ScpSettings:
         pending_per_address=node.pending_per_address,
         request_timeout_s=node.request_timeout_s,
         pace=Pace(idle_s=node.network_timeout_s, pdu_s=node.pdu_timeout_s),
-        tls=TlsFiles(node.tls.certificate, node.tls.key, node.tls.ca) if node.tls is not None else None,
+        tls=_tls_files(settings),
         max_object_bytes=node.max_object_mib * _MIB,
     )
 

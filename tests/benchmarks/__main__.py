@@ -13,23 +13,29 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cxr, endtoend, kills, ledger, survive
+from tests.benchmarks import crashes, cxr, endtoend, ingest, kills, ledger, survive
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
 from tests.support.system import BUNDLE
+
+_MODULES = {"ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger}
+_HELP = {
+    "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
+    "ledger": "what each step of the ledger costs as it grows",
+    "ingest": "receiving, beside Orthanc and DCMTK's storescp",
+    "survive": "peers that stall, flood and never end, in the numbers of the fault list: a table of expected and seen",
+}
 
 
 def main() -> int:
     """Run one benchmark; 0: every result was right, 1: one was lost, doubled or wrong, 2: it cannot run."""
     arguments = _arguments()
     console = Console(stderr=True)
-    if arguments.bench == "survive":
-        return survive.run(arguments, Console())
-    if arguments.bench == "ledger":
-        return ledger.run(arguments, Console())
     if arguments.bench == "cxr":
         return cxr.run(arguments.images, Console())
+    if arguments.bench in _MODULES:
+        return _MODULES[arguments.bench].run(arguments, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
 
 
@@ -80,10 +86,8 @@ def _arguments() -> argparse.Namespace:
     }
     for name, text in help_.items():
         _add_node_arguments(subparsers.add_parser(name, help=text, description=text), name)
-    text = "kills, failing system calls and power cuts at every point of a walk through spool and ledger (needs strace)"
-    survive.add_arguments(subparsers.add_parser("survive", help=text, description=text))
-    text = "what each step of the ledger costs as it grows"
-    ledger.add_arguments(subparsers.add_parser("ledger", help=text, description=text))
+    for name, module in _MODULES.items():
+        module.add_arguments(subparsers.add_parser(name, help=_HELP[name], description=module.__doc__))
     text = "embedding images and fitting the linear head: speed and memory (needs no Orthanc)"
     _add_lab_arguments(subparsers.add_parser("lab", help=text, description=text))
     return parser.parse_args()

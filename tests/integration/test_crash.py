@@ -9,7 +9,7 @@ from tests.support import syscalls, walk
 from tests.support.survival import failures, kills, some_of_each
 
 pytestmark = pytest.mark.timeout(180)
-OF_EACH = 3  # of each kind of call, of some 600 points; `scripts/bench survive` takes them all
+OF_EACH = 3  # of each kind of call, of some 600 points; `scripts/bench crashes` takes them all
 
 
 @pytest.fixture(scope="module")

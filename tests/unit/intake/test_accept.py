@@ -56,9 +56,13 @@ def accept(intake, instance):
     """Hand an instance over as the network does: in pieces, of which some are split inside an element's header."""
     arriving = intake.open(instance)
     data = memoryview(instance.dataset)
-    arriving.write([data[:5], data[5:131]])
-    arriving.write([data[131:]])
-    return arriving.finish()
+    try:
+        arriving.write([data[:5], data[5:131]])
+        arriving.write([data[131:]])
+        return arriving.finish()
+    except Rejected:
+        arriving.abort()
+        raise
 
 
 def files(folders):

@@ -1,0 +1,91 @@
+"""Threads that wait share a transaction; each still gets its own answer."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from dicom_node.core.errors import LedgerUnavailable
+from dicom_node.ledger import audit
+from dicom_node.ledger.audit import audit as rows
+from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.group_commit import GroupCommit
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+def events(ledger):
+    with ledger.transaction() as connection:
+        return list(connection.execute(select(rows.c.event)).scalars())
+
+
+def together(commits, steps):
+    """Run the steps in threads that all wait for one that holds the ledger; returns what each came to."""
+    held, release, outcomes = threading.Event(), threading.Event(), {}
+
+    def first(connection):
+        held.set()
+        release.wait(10)
+        audit.note(connection, 0.0, "first")
+
+    def attempt(number, step):
+        try:
+            outcomes[number] = commits.run(step)
+        except ValueError as error:
+            outcomes[number] = error
+
+    leader = threading.Thread(target=commits.run, args=(first,))
+    leader.start()
+    assert held.wait(10)
+    threads = [threading.Thread(target=attempt, args=item) for item in enumerate(steps)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(commits._waiting) == len(steps), 10, "all wait")
+    release.set()
+    for thread in (leader, *threads):
+        thread.join(10)
+    return [outcomes[number] for number in range(len(steps))]
+
+
+def note(event):
+    return lambda connection: (audit.note(connection, 0.0, event), event)[1]
+
+
+def failing(connection):
+    audit.note(connection, 0.0, "undone")
+    message = "no"
+    raise ValueError(message)
+
+
+def test_all_that_wait_are_committed_at_once_and_one_failure_is_its_own(ledger, monkeypatch):
+    begun = []
+    transaction = ledger.transaction
+    monkeypatch.setattr(ledger, "transaction", lambda: (begun.append(1), transaction())[1])
+    one, failed, two = together(GroupCommit(ledger), [note("one"), failing, note("two")])
+    assert (one, two) == ("one", "two")
+    assert isinstance(failed, ValueError)
+    assert len(begun) == 2  # the leader's, and one for the three behind it
+    monkeypatch.undo()
+    assert sorted(events(ledger)) == ["first", "one", "two"]
+
+
+def test_a_commit_that_fails_fails_for_all(ledger, monkeypatch):
+    def broken():
+        message = "the disk is gone"
+        raise LedgerUnavailable(message)
+
+    commits = GroupCommit(ledger)
+    monkeypatch.setattr(ledger, "transaction", broken)
+    with pytest.raises(LedgerUnavailable):
+        commits.run(note("one"))
+    monkeypatch.undo()
+    assert commits.run(note("two")) == "two"
+    assert events(ledger) == ["two"]
