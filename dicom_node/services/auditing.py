@@ -12,6 +12,7 @@ import structlog
 from dicom_node.ledger import audit
 from dicom_node.ledger.audit import Head
 from dicom_node.services.software import changed_settings, plain_settings, settings_digest
+from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
     import threading
@@ -82,7 +83,7 @@ class Auditor:
     def run(self) -> None:
         """Note refused associations every minute and write the head down every hour, until the node stops."""
         rounds = 0
-        while not self._stopping.wait(_EVERY_S):
+        while not pause(self._stopping, _EVERY_S):
             rounds += 1
             self.note_refusals()
             if rounds % _HEAD_EVERY == 0:

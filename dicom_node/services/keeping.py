@@ -12,6 +12,7 @@ import structlog
 from dicom_node.core.errors import Rejected
 from dicom_node.dimse import status
 from dicom_node.ledger import purging
+from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
     import threading
@@ -54,7 +55,7 @@ class Keeper:
     def run(self) -> None:
         """Look after the disk until the node stops."""
         purge_at = time.monotonic()
-        while not self._stopping.wait(_EVERY_S):
+        while not pause(self._stopping, _EVERY_S):
             self.tend()
             if self._keep_days and time.monotonic() >= purge_at:
                 self.purge_due()

@@ -18,6 +18,7 @@ from dicom_node.ledger.progress import read_progress, write_progress
 from dicom_node.ledger.spool import data_set_digest
 from dicom_node.part10.file_head import split
 from dicom_node.part10.header import scan
+from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
     import threading
@@ -62,7 +63,7 @@ class Scrubber:
         self.adopt_orphans()
         while self._bytes_per_s and not self._stopping.is_set():
             size = self.scrub_next()
-            self._stopping.wait(_REST_S if size is None else size / self._bytes_per_s)
+            pause(self._stopping, _REST_S if size is None else size / self._bytes_per_s)
 
     def adopt_orphans(self) -> int:
         """Take up every file that was whole before this start and has no row; returns how many were recorded."""

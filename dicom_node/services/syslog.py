@@ -13,6 +13,7 @@ import structlog
 
 from dicom_node.ledger import atna, audit
 from dicom_node.ledger.progress import read_progress, write_progress
+from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
     import threading
@@ -57,7 +58,7 @@ class SyslogSender:
                 if was_down:
                     log.info("audit.sink-up", sink=self._settings.syslog)
                 wait, was_down = _POLL_S, False
-            self._stopping.wait(wait)
+            pause(self._stopping, wait)
         self._close()
 
     def step(self) -> bool:

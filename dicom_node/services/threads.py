@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_AGAIN_S = 5.0
+_AGAIN_S = _LONGEST_WAIT_S = 5.0
 _COALESCE_S = 0.02
 
 
@@ -95,3 +95,14 @@ class Threads:
         """Wait for the threads to end, each at most timeout_s seconds."""
         for thread in self._threads:
             thread.join(timeout_s)
+
+
+def pause(stopping: threading.Event, seconds: float) -> bool:
+    """Wait so long; true where the node stops meanwhile. Asks at least every five seconds, as every loop does."""
+    end = time.monotonic() + seconds
+    while not stopping.is_set():
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        stopping.wait(min(left, _LONGEST_WAIT_S))
+    return True
