@@ -162,6 +162,32 @@ class ResultSettings(_Section):
     """Offer pages in JPEG-LS lossless first; false for archives that accept it and cannot show it."""
 
 
+class KeepSettings(_Section):
+    """How long bytes are kept, and the room that is kept free for them."""
+
+    days: float = Field(default=90.0, ge=0, le=36500)
+    """Days after which a study's bytes are removed, counted from when its results were stored everywhere; 0: never."""
+    soft_reserve_mib: int = Field(default=2048, ge=0)
+    """Free space, MiB, below which no new association is accepted; node.reserve_mib is the hard limit."""
+    ledger_reserve_mib: int = Field(default=64, ge=0, le=4096)
+    """Size, MiB, of a file that only holds room: it is given to the ledger when the disk is full."""
+    scrub_mib_per_s: float = Field(default=2.0, ge=0, le=1000)
+    """How fast, MiB/s, the kept files are read again and held against their digests; 0: never."""
+
+
+class AuditSettings(_Section):
+    """Where the audit trail is sent, besides being kept in the ledger."""
+
+    syslog: str = Field(default="", pattern=r"^(tls://[^/\s:]+(:[0-9]{1,5})?)?$")
+    """Audit record repository, tls://host:port (PS3.15 A.5 messages by RFC 5425); empty: none."""
+    ca_file: str = ""
+    """PEM file of the authorities that its certificate may come from; empty: the system's."""
+    certificate: str = ""
+    """PEM file of our own certificate, where the repository asks for one."""
+    key: str = ""
+    """PEM file of the certificate's key; empty: it is in the same file."""
+
+
 class LogSettings(_Section):
     """What is logged. Events carry UIDs, never a patient's name."""
 
@@ -179,6 +205,8 @@ class Settings(_Section):
     analysis: AnalysisSettings = AnalysisSettings()
     results: ResultSettings = ResultSettings()
     destinations: tuple[DestinationSettings, ...] = ()
+    keep: KeepSettings = KeepSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
@@ -240,6 +268,8 @@ def _allowed(location: tuple[Any, ...], kind: str) -> list[str]:
         "analysis": AnalysisSettings,
         "results": ResultSettings,
         "destinations": DESTINATION_KINDS.get(kind, Settings),
+        "keep": KeepSettings,
+        "audit": AuditSettings,
         "log": LogSettings,
     }
     return list(sections.get(_section(location), Settings).model_fields)
@@ -277,8 +307,10 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     """Return the settings with relative paths made absolute."""
     state = folder / settings.node.state_dir
     bundle = _find_bundle(settings.analysis.bundle, folder)
+    files = {name: value and str(folder / value) for name, value in _audit_files(settings.audit)}
     return settings.model_copy(
         update={
+            "audit": settings.audit.model_copy(update=files),
             "node": settings.node.model_copy(update={"state_dir": state, "tls": _found(settings.node.tls, folder)}),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
             "destinations": tuple(_with_absolute_paths(item, folder) for item in settings.destinations),
@@ -289,6 +321,10 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
 def _with_absolute_paths(destination: DestinationSettings, folder: Path) -> DestinationSettings:
     paths = {name: folder / value for name, value in destination if isinstance(value, Path)}
     return destination.model_copy(update=paths)
+
+
+def _audit_files(audit: AuditSettings) -> tuple[tuple[str, str], ...]:
+    return (("ca_file", audit.ca_file), ("certificate", audit.certificate), ("key", audit.key))
 
 
 def _found(tls: TlsSettings | None, folder: Path) -> TlsSettings | None:

@@ -37,6 +37,7 @@ class ReasonCode(str, Enum):
     MAP_MISMATCH = "map-does-not-sum-to-score"
     CRASHED = "worker-crashed"
     CONSTANT = "constant-output"
+    DAMAGED = "stored-file-damaged"
     # inconclusive
     BETWEEN_THRESHOLDS = "between-thresholds"
     LOCALISATION_UNTRUSTED = "localisation-untrusted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from dicom_node.core.findings import Reason
@@ -21,6 +21,7 @@ class InstanceHeader:
     body_part: str = ""
     manufacturer: str = ""
     has_pixel_data: bool = False
+    patient_id: str = field(default="", repr=False)  # only ever written down as a keyed digest
 
 
 @dataclass(frozen=True, slots=True)

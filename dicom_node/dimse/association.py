@@ -23,6 +23,7 @@ from dicom_node.dimse.wire import HungUp, Stalled, Wire
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from dicom_node.dimse.admission import Admission
     from dicom_node.dimse.peers import AllowedPeer, AllowList
@@ -54,6 +55,7 @@ class House:
     admission: Admission[Association]
     allowed: AllowList
     tls: ssl.SSLContext | None
+    accepting: Callable[[], bool] = lambda: True
 
 
 class Association:
@@ -128,6 +130,9 @@ class Association:
         if self._wire.buffered:
             message = "something came behind A-ASSOCIATE-RQ before its answer"
             raise ProtocolViolation(message, pdu.AbortReason.UNEXPECTED_PDU)
+        if not house.accepting():
+            message = "the disk is nearly full or has failed: no new association until there is room"
+            raise Rejection(message, *_NO_SEAT)
         if not house.admission.seat(self):
             message = "as many associations as may be are open (node.max_associations)"
             raise Rejection(message, *_NO_SEAT)

@@ -48,6 +48,7 @@ class StorageScp:
     returns once the instance is durable; any of them may raise Rejected with the status for the peer. Any other
     exception is answered "out of resources", so that the peer keeps the instance.
     on_report, where given, takes the reports of Storage Commitment that a PACS sends on an association of its own.
+    accepting says whether a new association may be had; where not, it is rejected as "try again later".
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class StorageScp:
         settings: ScpSettings,
         open_sink: Callable[[StoreRequest], Sink],
         on_report: Callable[[Report], int] | None = None,
+        accepting: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._services = Services(open_sink, on_report)
         self._admission: Admission[Association] = Admission(settings.max_associations, settings.pending_per_address)
+        self._accepting = accepting
         self._listener: Listener | None = None
 
     @property
@@ -76,7 +79,7 @@ class StorageScp:
         """
         settings = self._settings
         context = tls.server_context(settings.tls) if settings.tls is not None else None
-        house = House(settings, self._services, self._admission, AllowList(settings.peers), context)
+        house = House(settings, self._services, self._admission, AllowList(settings.peers), context, self._accepting)
         self._listener = Listener(listen(settings.host, settings.port, settings.listen_fd), house)
         self._listener.start()
 

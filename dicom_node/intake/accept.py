@@ -17,7 +17,7 @@ from dicom_node.core.identifiers import is_usable_uid, spool_key
 from dicom_node.core.study import InstanceHeader, Quiet, Role, StoreRequest
 from dicom_node.dimse import status
 from dicom_node.intake.judge import judge
-from dicom_node.ledger import history, instances
+from dicom_node.ledger import audit, instances
 from dicom_node.ledger.group_commit import GroupCommit
 from dicom_node.ledger.instances import Arrival, Recorded
 from dicom_node.ledger.spool import StateFolders, free_bytes
@@ -70,7 +70,7 @@ class Intake:
         """Begin to keep an instance.
 
         Raises Rejected with the DIMSE status for the peer, as do the methods of what is returned; then nothing is kept
-        but a line of history.
+        but a record in the audit trail.
         """
         with self.answering(request):
             if not is_usable_uid(request.sop_instance_uid) or not is_usable_uid(request.sop_class_uid):
@@ -92,10 +92,7 @@ class Intake:
                 return Recorded.DUPLICATE
             size = file.size
             file.publish(target)
-            recorded = self._record(header, digest, key, (size, request.calling_ae))
-            if recorded is Recorded.DUPLICATE:
-                target.unlink()  # known, and its file was removed since: it is not needed any more
-            return recorded
+            return self._record(header, digest, key, (size, request.calling_ae))
         finally:
             self._leave(key)
 
@@ -159,10 +156,19 @@ class Intake:
         try:
             with self._ledger.transaction() as connection:
                 detail = f"{answer}: {rejection}"
-                history.note(connection, self._clock(), "instance.refused", sop_instance=uid, detail=detail)
+                audit.note(
+                    connection,
+                    self._clock(),
+                    "instance.refused",
+                    sop_instance=uid,
+                    detail=detail,
+                    status=rejection.status,
+                    calling_ae=request.calling_ae,
+                    peer=request.peer,
+                )
         except (OSError, LedgerUnavailable):
             # The peer is told in any case; a full disk must not turn a clear refusal into an abort.
-            log.exception("history.failed", sop_instance=uid)
+            log.exception("audit.failed", sop_instance=uid)
 
 
 class Arriving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
@@ -16,30 +17,27 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
     create_engine,
     event,
-    insert,
-    inspect,
-    select,
     text,
 )
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from dicom_node.core.errors import LedgerError, LedgerUnavailable
+from dicom_node.ledger import migrations, spool
+from dicom_node.ledger.audit import Chain
+from dicom_node.ledger.schema import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 2
 _LOG_BYTES = 4_500_000  # a little more than the thousand pages after which SQLite begins the log anew
-
-metadata = MetaData()
+_CHECKED_PAGES = 32_768  # of 4 KiB: a check of more would keep the node from starting within its three seconds
 
 schema = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
@@ -53,6 +51,7 @@ study = Table(
     Column("last_received_at", Float, nullable=False),
     Column("first_unreported_at", Float),  # the first view that no version lists yet
     Column("closes_at", Float, nullable=False),
+    Column("purged_at", Float, index=True),  # its bytes were given up, its rows were not
     Index("study_due", "state", "closes_at"),
 )
 
@@ -75,7 +74,9 @@ instance = Table(
     Column("reason_code", Text),
     Column("reason_text", Text),
     Column("is_current", Boolean, nullable=False),  # false: a later instance came under the same UID
+    Column("storage", Text, nullable=False, server_default="spool"),  # spool | purged | damaged | missing
     UniqueConstraint("sop_instance_uid", "sha256"),
+    Index("instance_spool_key", "spool_key", unique=True),
 )
 
 job = Table(
@@ -168,6 +169,7 @@ delivery = Table(
     UniqueConstraint("version_id", "destination"),
     Index("delivery_due", "destination", "state", "run_after"),
     Index("delivery_study", "study_id", "destination", "state"),
+    Index("delivery_state", "state"),
 )
 
 delivery_slot = Table(
@@ -192,16 +194,11 @@ destination = Table(
     Column("last_error", Text),
 )
 
-history = Table(
-    "history",
+progress = Table(
+    "progress",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Float, nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
-    Column("sop_instance_uid", Text, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("detail", Text, nullable=False),
-    Index("history_study", "study_instance_uid", "id"),
+    Column("name", Text, primary_key=True),  # how far a slow walk has come: scrub | syslog
+    Column("value", Integer, nullable=False),
 )
 
 
@@ -211,14 +208,19 @@ class Database:
     On SQLite: WAL with synchronous=FULL and BEGIN IMMEDIATE, so a transaction is on disk when it returns.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, audit_key: bytes = b"", busy_s: float = 30.0) -> None:
         self._lock = threading.RLock()
-        self._engine = _engine(url)
+        self._chain = Chain(audit_key)
+        self._engine = _engine(url, self._chain, busy_s)
         try:
-            _migrate(self._engine)
+            _check(self._engine)
+            migrations.bring_up_to_date(self._engine, metadata)
         except DatabaseError as error:
-            message = f"the ledger cannot be opened ({type(error.orig).__name__}: {error.orig}); restore a backup"
-            raise LedgerError(message) from error
+            self._engine.dispose()
+            raise LedgerError(_advice(str(error.orig))) from error
+        except LedgerError:
+            self._engine.dispose()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -230,38 +232,67 @@ class Database:
             with self._lock, self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            message = f"the ledger cannot be written ({type(error).__name__}): look at the disk of node.state_dir"
+            self._chain.forget()
+            cause = getattr(error, "orig", None) or type(error).__name__  # SQLite's words name tables, never a value
+            message = f"the ledger cannot be written ({cause}): look at the disk of node.state_dir"
             raise LedgerUnavailable(message) from error
+        except BaseException:
+            self._chain.forget()
+            raise
 
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
 
 
-def open_ledger(path: Path) -> Database:
-    """Open, or create, the SQLite ledger in a file.
+def open_ledger(path: Path, busy_s: float = 30.0) -> Database:
+    """Open, or create, the SQLite ledger in a file; busy_s: how long to wait for another process's lock.
 
-    Raises LedgerError where the file is corrupt or of a later schema.
+    Raises LedgerError where the file is corrupt, locked, of a later schema, or gone although its instances are there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    return Database(f"sqlite:///{path}")
+    if not path.exists() or not path.stat().st_size:
+        instances = path.parent / "instances"
+        if next(instances.rglob("*.dcm"), None) is not None:
+            message = (
+                f"{path} is missing but {instances} holds instances: put a backup back (`dicom-node restore`), "
+                "or move the whole state folder aside to begin a new one"
+            )
+            raise LedgerError(message)
+    return Database(f"sqlite:///{path}", _audit_key(path.with_name("audit.key")), busy_s)
 
 
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url)
-    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 30.0})
+def _audit_key(path: Path) -> bytes:
+    """Return the key of the audit trail's pseudonyms, made on first use; readable by the service user only."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        key = secrets.token_bytes(32)
+        temporary = path.with_name("audit.key.tmp")
+        temporary.unlink(missing_ok=True)
+        spool.write_durably(path, temporary, (key,))
+        path.chmod(0o600)
+        return key
+
+
+def _engine(url: str, chain: Chain, busy_s: float) -> Engine:
+    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": busy_s})
 
     @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
+    def _configure(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver must not open transactions of its own
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        record.info["audit"] = chain
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
         _grow_log(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "rollback_savepoint")
+    def _undone(_connection: Connection, _name: str, _context: object) -> None:
+        chain.forget()
 
     return engine
 
@@ -285,18 +316,18 @@ def _grow_log(connection: Any) -> None:
         connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
-def _migrate(engine: Engine) -> None:
-    """Create the schema, or refuse a later one; a ledger is never recreated silently."""
-    with engine.begin() as connection:
-        if not inspect(connection).has_table("schema_version"):
-            metadata.create_all(connection)
-            connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-            return
-        found = connection.execute(select(schema.c.version)).scalar_one()
-    if found != SCHEMA_VERSION:
-        message = f"the ledger has schema {found}, this program needs {SCHEMA_VERSION}; install the matching version"
-        raise LedgerError(message)
+def _check(engine: Engine) -> None:
+    """Refuse a damaged file before anything is written to it; a large one is checked in the background instead."""
     with engine.connect() as connection:
-        if engine.dialect.name == "sqlite" and connection.execute(text("PRAGMA quick_check(1)")).scalar() != "ok":
-            message = "the ledger file is damaged (PRAGMA quick_check); stop the node and restore a backup"
-            raise LedgerError(message)
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        if pages <= _CHECKED_PAGES and connection.execute(text("PRAGMA quick_check(1)")).scalar() != "ok":
+            raise LedgerError(_advice("PRAGMA quick_check"))
+
+
+def _advice(problem: str) -> str:
+    """Return one line on why the ledger cannot be opened and what to do."""
+    if "locked" in problem:
+        return "the ledger is locked by another program: stop it (`fuser ledger.sqlite` names it) and start again"
+    if "full" in problem or "I/O" in problem:
+        return f"the ledger cannot be opened ({problem}): look at the disk of node.state_dir, make room, start again"
+    return f"the ledger file is damaged ({problem}): stop the node and put a backup back (`dicom-node restore`)"

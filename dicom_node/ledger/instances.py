@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, null, select, update
 
 from dicom_node.core.study import InstanceHeader, Judgement, Quiet, Role
-from dicom_node.ledger import history, jobs
+from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, result_object, study
 from dicom_node.ledger.prepared import Prepared
 
@@ -37,32 +37,33 @@ class Arrival:
     calling_ae: str
 
 
-_BY_UID = Prepared(
-    select(instance.c.id, instance.c.sha256, instance.c.is_current).where(
+# Built once: the statements of the receive path cost more to build than to run.
+_SAME_UID = Prepared(
+    select(instance.c.id, instance.c.sha256, instance.c.is_current, instance.c.storage).where(
         instance.c.sop_instance_uid == bindparam("uid")
     )
 )
 _OWN = Prepared(select(result_object.c.version_id).where(result_object.c.sop_instance_uid == bindparam("uid")))
 _STUDY = Prepared(select(study.c.id, study.c.first_unreported_at).where(study.c.study_instance_uid == bindparam("uid")))
 _NEW_STUDY = Prepared(insert(study).returning(study.c.id))
-_TOUCH_STUDY = Prepared(update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now")))
-_REOPEN_STUDY = Prepared(
+_TOUCH = Prepared(update(study).where(study.c.id == bindparam("key")).values(last_received_at=bindparam("now")))
+_REOPEN = Prepared(
     update(study)
     .where(study.c.id == bindparam("key"))
     .values(
         last_received_at=bindparam("now"),
         state=bindparam("state"),
         first_unreported_at=bindparam("first"),
-        closes_at=bindparam("due"),
+        closes_at=bindparam("closes"),
+        purged_at=null(),
     )
 )
 _NEW_INSTANCE = Prepared(insert(instance).returning(instance.c.id))
 
 
 def is_known(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
-    """Tell whether these very bytes were recorded before."""
-    rows = _BY_UID.execute(connection, uid=sop_instance_uid)
-    return any(row.sha256 == sha256 and row.is_current for row in rows)
+    """Tell whether these very bytes were recorded before, and are still kept."""
+    return any(_is_same(row, sha256) for row in _SAME_UID.execute(connection, uid=sop_instance_uid))
 
 
 def is_own_result(connection: Connection, sop_instance_uid: str) -> bool:
@@ -73,38 +74,51 @@ def is_own_result(connection: Connection, sop_instance_uid: str) -> bool:
 def record(connection: Connection, arrival: Arrival, quiet: Quiet, bundle_sha256: str, now: float) -> Recorded:
     """Record an instance, open its study and, where it is a view, queue its analysis: one transaction of the caller."""
     header = arrival.header
-    known = {row.sha256: row for row in _BY_UID.execute(connection, uid=header.sop_instance_uid)}
-    same = known.get(arrival.sha256)
-    if same is not None and same.is_current:
+    earlier = _SAME_UID.execute(connection, uid=header.sop_instance_uid).all()
+    if any(_is_same(row, arrival.sha256) for row in earlier):
         return Recorded.DUPLICATE
-    study_id = _open_study(connection, header.study_instance_uid, quiet, now, is_view=_is_view(arrival))
-    replaced = any(row.is_current for row in known.values())
+    is_view = arrival.judgement.role is Role.VIEW
+    study_id = _open_study(connection, header.study_instance_uid, quiet, now, is_view=is_view)
+    replaced = [row.id for row in earlier if row.is_current and row.sha256 != arrival.sha256]
+    known = next((int(row.id) for row in earlier if row.sha256 == arrival.sha256), None)
     if replaced:
-        current = (instance.c.sop_instance_uid == header.sop_instance_uid) & instance.c.is_current
-        connection.execute(update(instance).where(current).values(is_current=False))
-    if same is None:
+        connection.execute(update(instance).where(instance.c.id.in_(replaced)).values(is_current=False))
+    if known is None:
         instance_id = _insert(connection, arrival, study_id, now)
     else:
-        # The same bytes came back after other bytes had replaced them (A, B, A): the old row is made current again.
-        instance_id = int(same.id)
-        again = update(instance).where(instance.c.id == instance_id)
-        connection.execute(again.values(is_current=True, received_at=now, study_id=study_id))
-    if _is_view(arrival):
-        jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now)
-    reason = arrival.judgement.reason
-    history.note(
-        connection,
-        now,
-        "instance.conflict" if replaced else "instance.stored",
-        study=header.study_instance_uid,
-        sop_instance=header.sop_instance_uid,
-        detail=reason.text if reason else arrival.judgement.role.value,
-    )
+        # The same bytes come back after others had replaced them (A, B, A), or after they were purged here.
+        values = {"is_current": True, "received_at": now, "study_id": study_id, "storage": "spool"}
+        connection.execute(update(instance).where(instance.c.id == known).values(**values))
+        instance_id = known
+    was_lost = any(row.id == known and row.storage != "spool" for row in earlier)
+    if is_view and was_lost:
+        jobs.repeat_analysis(connection, instance_id, now)
+    if is_view:
+        jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now, is_new=known is None)
+    _note(connection, arrival, "instance.conflict" if replaced else "instance.stored", now)
     return Recorded.CONFLICT if replaced else Recorded.NEW
 
 
-def _is_view(arrival: Arrival) -> bool:
-    return arrival.judgement.role is Role.VIEW
+def _is_same(row: Any, sha256: str) -> bool:
+    return bool(row.sha256 == sha256 and row.is_current and row.storage == "spool")
+
+
+def _note(connection: Connection, arrival: Arrival, event: str, now: float) -> None:
+    header, reason = arrival.header, arrival.judgement.reason
+    audit.note(
+        connection,
+        now,
+        event,
+        study=header.study_instance_uid,
+        sop_instance=header.sop_instance_uid,
+        detail=reason.text if reason else arrival.judgement.role.value,
+        sop_class=header.sop_class_uid,
+        transfer_syntax=header.transfer_syntax_uid,
+        sha256=arrival.sha256,
+        size=arrival.size,
+        calling_ae=arrival.calling_ae,
+        patient=audit.pseudonym(connection, header.patient_id),
+    )
 
 
 def _insert(connection: Connection, arrival: Arrival, study_id: int, now: float) -> int:
@@ -125,6 +139,7 @@ def _insert(connection: Connection, arrival: Arrival, study_id: int, now: float)
         "reason_code": reason.code.value if reason else None,
         "reason_text": reason.text if reason else None,
         "is_current": True,
+        "storage": "spool",
     }
     return int(_NEW_INSTANCE.execute(connection, **values).scalar_one())
 
@@ -144,8 +159,8 @@ def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, i
         return int(_NEW_STUDY.execute(connection, **values).scalar_one())
     if is_view:
         first = row.first_unreported_at if row.first_unreported_at is not None else now
-        due = quiet.closes_at(first, now)
-        _REOPEN_STUDY.execute(connection, key=row.id, now=now, state="open", first=first, due=due)
+        closes = quiet.closes_at(first, now)
+        _REOPEN.execute(connection, key=row.id, now=now, state="open", first=first, closes=closes)
     else:
-        _TOUCH_STUDY.execute(connection, key=row.id, now=now)
+        _TOUCH.execute(connection, key=row.id, now=now)
     return int(row.id)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 ANALYSE, COMPOSE = "analyse", "compose"
 _FIRST, _SECOND = 0, 1  # a study that waits only for its report goes before new images
-_BY_KEY = Prepared(select(job.c.id).where(job.c.key == bindparam("key")))
-_NEW = Prepared(insert(job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +31,26 @@ class Lease:
     created_at: float
 
 
-def enqueue_analysis(connection: Connection, instance_id: int, bundle_sha256: str, now: float) -> None:
-    """Queue the analysis of an image by a bundle, unless it is there already."""
+_BY_KEY = Prepared(select(job.c.id).where(job.c.key == bindparam("key")))
+_NEW = Prepared(insert(job))
+
+
+def enqueue_analysis(
+    connection: Connection, instance_id: int, bundle_sha256: str, now: float, *, is_new: bool = False
+) -> None:
+    """Queue the analysis of an image by a bundle, unless it is there already, which is_new rules out."""
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if _BY_KEY.execute(connection, key=key).first() is None:
+    if is_new or _BY_KEY.execute(connection, key=key).first() is None:
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
+
+
+def repeat_analysis(connection: Connection, instance_id: int, now: float) -> None:
+    """Queue an image's analyses anew: what was kept of them went with its bytes."""
+    connection.execute(
+        update(job)
+        .where(job.c.instance_id == instance_id, job.c.state.in_(("done", "dead")))
+        .values(state="ready", run_after=now, created_at=now, attempts=0, crashes=0)
+    )
 
 
 def enqueue_composition(connection: Connection, version_id: int, now: float) -> None:
@@ -60,7 +73,7 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
     instance_id: int | None = None,
     version_id: int | None = None,
 ) -> None:
-    row: dict[str, object] = {
+    values: dict[str, object] = {
         "kind": kind,
         "key": key,
         "instance_id": instance_id,
@@ -73,7 +86,7 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
         "created_at": now,
         "run_after": now,
     }
-    _NEW.execute(connection, **row)
+    _NEW.execute(connection, **values)
 
 
 def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:
@@ -148,6 +161,14 @@ def crash(connection: Connection, lease_: Lease, error: str, limit: int) -> bool
     state = "dead" if crashes >= limit else "ready"
     changed = _settle(connection, lease_, state=state, crashes=crashes, last_error=error)
     return changed and crashes >= limit
+
+
+def release_stale(connection: Connection, before: float) -> int:
+    """Make jobs ready again whose lease ended before a time without an answer: the ledger failed when it came."""
+    stale = (job.c.state == "leased") & (job.c.lease_until < before)
+    return connection.execute(
+        update(job).where(stale).values(state="ready", fence=job.c.fence + 1, lease_until=None)
+    ).rowcount
 
 
 def release_all(connection: Connection) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, case, delete, exists, func, insert, select, update
 
-from dicom_node.ledger import history
+from dicom_node.ledger import audit
 from dicom_node.ledger.database import delivery, delivery_slot, study, version
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def expire(connection: Connection, destination: str, error: str, created_before:
         values = {"state": "dead", "last_error": error}
         connection.execute(update(delivery).where(delivery.c.id == row.id).values(**values))
         detail = f"version {row.number} to {destination}: {error}"
-        history.note(connection, now, "delivery.dead", study=row.study_instance_uid, detail=detail)
+        audit.note(connection, now, "delivery.dead", study=row.study_instance_uid, detail=detail)
     return len(rows)
 
 
@@ -156,9 +156,12 @@ def give_up(connection: Connection, due: Due, slots: Sequence[SlotSent], error: 
     _note(connection, due, now, "delivery.dead", f"version {due.version} to {due.destination}: {error}")
 
 
-def release_all(connection: Connection) -> int:
-    """Make interrupted deliveries ready again at start: a re-send is the same objects under the same UIDs."""
-    return connection.execute(update(delivery).where(delivery.c.state == "sending").values(state="ready")).rowcount
+def release_all(connection: Connection, destination: str = "") -> int:
+    """Make interrupted deliveries, of one destination or of all, ready again: a re-send is the same objects."""
+    interrupted = delivery.c.state == "sending"
+    if destination:
+        interrupted &= delivery.c.destination == destination
+    return connection.execute(update(delivery).where(interrupted).values(state="ready")).rowcount
 
 
 def revive(connection: Connection, study_instance_uid: str, now: float, destination: str = "") -> int:
@@ -192,4 +195,13 @@ def _note_slots(connection: Connection, due: Due, slots: Sequence[SlotSent]) -> 
 
 
 def _note(connection: Connection, due: Due, now: float, event: str, detail: str) -> None:
-    history.note(connection, now, event, study=due.study_instance_uid, detail=detail)
+    audit.note(
+        connection,
+        now,
+        event,
+        study=due.study_instance_uid,
+        detail=detail,
+        version=due.version,
+        destination=due.destination,
+        attempts=due.attempts + 1,
+    )

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Engine, Table, create_engine, func, select
 from sqlalchemy.pool import NullPool
 
 from dicom_node.core.errors import LedgerError
+from dicom_node.ledger.audit import Record, audit
 from dicom_node.ledger.database import (
     analysis,
     delivery,
     delivery_slot,
     destination,
-    history,
     instance,
     job,
     result_object,
@@ -42,6 +42,14 @@ _INSTANCE_COLUMNS = (
     "reason_code",
     "reason_text",
     "is_current",
+    "storage",
+)
+_HISTORY_COLUMNS = (
+    audit.c.at,
+    audit.c.study_instance_uid,
+    audit.c.sop_instance_uid,
+    audit.c.event,
+    audit.c.detail,
 )
 
 
@@ -57,20 +65,23 @@ class Overview:
         )
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection that cannot write."""
         with self._engine.connect() as connection:
             yield connection
+
+    def is_sound(self) -> bool:
+        """Tell whether SQLite finds the file undamaged (PRAGMA quick_check); reads all of it."""
+        with self.reading() as connection:
+            return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok")
 
     def studies(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest studies, each with the state and outcome of its latest version.
 
         runtimes: what ran the model on its images, by commas, None where nothing was analysed yet.
         """
-        latest = (
-            select(version.c.study_id, func.max(version.c.number).label("number"))
-            .group_by(version.c.study_id)
-            .subquery()
-        )
+        of_it = version.alias()
+        latest = select(func.max(of_it.c.number)).where(of_it.c.study_id == study.c.id).scalar_subquery()
         count = select(func.count()).where(instance.c.study_id == study.c.id, instance.c.is_current).scalar_subquery()
         runtime = func.json_extract(analysis.c.finding, "$.model.runtime")
         runtimes = (
@@ -95,17 +106,16 @@ class Overview:
                 runtimes.label("runtimes"),
             )
             .select_from(study)
-            .outerjoin(latest, latest.c.study_id == study.c.id)
-            .outerjoin(version, (version.c.study_id == study.c.id) & (version.c.number == latest.c.number))
+            .outerjoin(version, (version.c.study_id == study.c.id) & (version.c.number == latest))
             .order_by(study.c.id.desc())
             .limit(limit)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def study(self, uid: str) -> dict[str, Any] | None:
         """Return everything about one study: instances, versions, deliveries and history; None if it is unknown."""
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(study).where(study.c.study_instance_uid == uid)).mappings().first()
             if row is None:
                 return None
@@ -122,13 +132,13 @@ class Overview:
         """Return every instance with its role and reason."""
         columns = [instance.c[name] for name in _INSTANCE_COLUMNS]
         query = select(study.c.study_instance_uid, *columns).join(study, study.c.id == instance.c.study_id)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(query.order_by(instance.c.id)).mappings()]
 
     def refusals(self) -> list[dict[str, Any]]:
         """Return every refused instance with the status it was given and why."""
-        query = select(history).where(history.c.event == "instance.refused").order_by(history.c.id)
-        with self._read() as connection:
+        query = select(*_HISTORY_COLUMNS).where(audit.c.event == "instance.refused").order_by(audit.c.seq)
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def destinations(self) -> dict[str, dict[str, Any]]:
@@ -141,7 +151,7 @@ class Overview:
             func.count().filter(delivery.c.state == "done").label("done"),
             func.min(delivery.c.created_at).filter(is_waiting).label("oldest_at"),
         ).group_by(delivery.c.destination)
-        with self._read() as connection:
+        with self.reading() as connection:
             found = {row.pop("destination"): row for row in map(dict, connection.execute(query).mappings())}
             for row in map(dict, connection.execute(select(destination)).mappings()):
                 row["accepted"] = json.loads(row["accepted"] or "[]")
@@ -149,9 +159,21 @@ class Overview:
                 found[name] = {"waiting": 0, "dead": 0, "done": 0, "oldest_at": None} | found.get(name, {}) | row
             return found
 
+    def trail(self, study_instance_uid: str = "", newest: int = 0) -> Iterator[Record]:
+        """Yield the audit trail in order: all of it, that of one study, or only the newest records."""
+        query = select(audit).order_by(audit.c.seq)
+        if study_instance_uid:
+            query = query.where(audit.c.study_instance_uid == study_instance_uid)
+        if newest:
+            query = query.order_by(None).order_by(audit.c.seq.desc()).limit(newest)
+        with self.reading() as connection:
+            rows = connection.execution_options(yield_per=1000).execute(query)
+            records = (Record(*row) for row in rows)
+            yield from reversed(list(records)) if newest else records
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many studies, jobs and deliveries are in each state."""
-        with self._read() as connection:
+        with self.reading() as connection:
             return {table.name: _by_state(connection, table) for table in (study, job, delivery)}
 
 
@@ -224,5 +246,5 @@ def _slots(connection: Connection, delivery_id: int) -> list[dict[str, Any]]:
 
 
 def _history(connection: Connection, uid: str) -> list[dict[str, Any]]:
-    query = select(history).where(history.c.study_instance_uid == uid).order_by(history.c.id)
-    return [{k: v for k, v in row.items() if k != "id"} for row in connection.execute(query).mappings()]
+    query = select(*_HISTORY_COLUMNS).where(audit.c.study_instance_uid == uid).order_by(audit.c.seq)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.core.identifiers import SpoolKey
-from dicom_node.ledger import history
+from dicom_node.ledger import audit
 from dicom_node.ledger.database import (
     analysis,
     delivery,
@@ -18,6 +18,9 @@ from dicom_node.ledger.database import (
     version,
     version_instance,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Analysed:
     finding: str
     folder: str | None
     folder_sha256: str | None
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for the audit trail, besides what is named above
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class ImageToAnalyse:
     sop_class_uid: str
     modality: str
     spool_key: SpoolKey
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Published:
     folder: str
     folder_sha256: str
     objects: tuple[ReportObject, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for the audit trail, besides what is named above
 
 
 def image(connection: Connection, instance_id: int) -> ImageToAnalyse:
@@ -111,6 +118,8 @@ def image(connection: Connection, instance_id: int) -> ImageToAnalyse:
         sop_class_uid=row["sop_class_uid"],
         modality=row["modality"],
         spool_key=SpoolKey(row["spool_key"]),
+        sha256=row["sha256"],
+        size=row["size"],
     )
 
 
@@ -127,6 +136,22 @@ def save_analysis(connection: Connection, analysed: Analysed, now: float) -> Non
         connection.execute(
             insert(analysis).values(instance_id=analysed.instance_id, bundle_sha256=analysed.bundle_sha256, **values)
         )
+    row = connection.execute(
+        select(study.c.study_instance_uid, instance.c.sop_instance_uid, instance.c.sha256)
+        .join(study, study.c.id == instance.c.study_id)
+        .where(instance.c.id == analysed.instance_id)
+    ).one()
+    audit.note(
+        connection,
+        now,
+        "image.analysed",
+        study=row.study_instance_uid,
+        sop_instance=row.sop_instance_uid,
+        input_sha256=row.sha256,
+        bundle_sha256=analysed.bundle_sha256,
+        folder_sha256=analysed.folder_sha256,
+        **analysed.facts,
+    )
 
 
 def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> VersionToCompose:
@@ -227,17 +252,41 @@ def publish(
             )
         )
     _queue_deliveries(connection, version_id, destinations, now)
-    uid, number = _name(connection, version_id)
-    detail = f"version {number}: {published.outcome}" + (f", {published.reason_text}" if published.reason_text else "")
-    history.note(connection, now, "result.published", study=uid, detail=detail)
+    _note_published(connection, version_id, published, now)
     return True
+
+
+def _note_published(connection: Connection, version_id: int, published: Published, now: float) -> None:
+    uid, number = _name(connection, version_id)
+    inputs = connection.execute(
+        select(instance.c.sop_instance_uid, instance.c.sha256)
+        .join(version_instance, version_instance.c.instance_id == instance.c.id)
+        .where(version_instance.c.version_id == version_id)
+    ).all()
+    detail = f"version {number}: {published.outcome}" + (f", {published.reason_text}" if published.reason_text else "")
+    audit.note(
+        connection,
+        now,
+        "result.published",
+        study=uid,
+        detail=detail,
+        version=number,
+        outcome=published.outcome,
+        probability=published.probability,
+        reason=published.reason_code,
+        bundle_sha256=published.bundle_sha256,
+        folder_sha256=published.folder_sha256,
+        inputs={row.sop_instance_uid: row.sha256 for row in inputs},
+        outputs={item.sop_instance_uid: item.file for item in published.objects},
+        **published.facts,
+    )
 
 
 def fail_version(connection: Connection, version_id: int, error: str, now: float) -> None:
     """Note that a version could not be composed; it stays visible until it is replayed."""
     connection.execute(update(version).where(version.c.id == version_id).values(state="failed", reason_text=error))
     uid, number = _name(connection, version_id)
-    history.note(connection, now, "result.failed", study=uid, detail=f"version {number}: {error}")
+    audit.note(connection, now, "result.failed", study=uid, detail=f"version {number}: {error}")
 
 
 def _name(connection: Connection, version_id: int) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dicom_node.core.identifiers import SpoolKey
 
@@ -73,6 +73,26 @@ class StateFolders:
         return self.root / "engine-build.log"
 
     @property
+    def audit_key(self) -> Path:
+        """The key of the audit trail's pseudonyms; readable by the service user only."""
+        return self.root / "audit.key"
+
+    @property
+    def audit_heads(self) -> Path:
+        """Where the audit trail's head is written down, besides the log."""
+        return self.root / "audit-heads.jsonl"
+
+    @property
+    def quarantine(self) -> Path:
+        """Files of the spool that are not what was received; for a person to look at."""
+        return self.root / "quarantine"
+
+    @property
+    def reserve(self) -> Path:
+        """Holds room on the disk that the ledger gets when everything else is full."""
+        return self.root / "reserve"
+
+    @property
     def lock(self) -> Path:
         """Held by the one node that owns this folder."""
         return self.root / "node.lock"
@@ -90,6 +110,13 @@ class StateFolders:
     def instance_path(self, key: SpoolKey) -> Path:
         """Return the file of a received instance."""
         return self.instances / f"{key}.dcm"
+
+    def set_aside(self, file: Path) -> None:
+        """Move a file of the spool into the quarantine, durably; what is gone already is no error."""
+        make_folder(self.quarantine)
+        with suppress(FileNotFoundError):
+            file.replace(self.quarantine / file.name)
+            fsync_folder(self.quarantine)
 
     def clear_leftovers(self) -> None:
         """Remove what a crash left half-written: nothing in here was ever acknowledged or published."""
@@ -134,11 +161,31 @@ def publish_folder(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each of a folder's files, in the order of their names."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """Return the SHA-256 over names and digests of a folder's files."""
+    total = hashlib.sha256()
+    for name, digest in digests.items():
+        total.update(f"{name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 over names and contents of a folder's files, in the order of their names."""
+    return combined_digest(file_digests(folder))
+
+
+def data_set_digest(path: Path, size: int) -> str:
+    """Return the SHA-256 of the last `size` bytes of a file, its data set; of all where it is shorter."""
     total = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        while piece := file.read(1 << 20):
+            total.update(piece)
     return total.hexdigest()
 
 

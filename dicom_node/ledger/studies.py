@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
 
 from dicom_node.core.study import Role
-from dicom_node.ledger import history, jobs
+from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, job, study, version, version_instance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BATCH = 100
 
@@ -43,14 +47,14 @@ def _close(connection: Connection, row: tuple[int, str, float | None], bundle_sh
     study_id, uid, unreported = row
     connection.execute(update(study).where(study.c.id == study_id).values(state="closed", first_unreported_at=None))
     if unreported is None:
-        history.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
+        audit.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
         return Closed(uid, None, 0)
     version_id, number = _make_version(connection, study_id, now)
     views = _list_views(connection, version_id, study_id)
     for instance_id in views:
         # An earlier bundle may have analysed some of the views; a result is one bundle's.
         jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now)
-    history.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {len(views)} radiographs")
+    audit.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {len(views)} radiographs")
     return Closed(uid, number, len(views))
 
 
@@ -76,11 +80,21 @@ def _make_version(connection: Connection, study_id: int, now: float) -> tuple[in
             number=number,
             state="waiting",
             closed_at=now,
-            predecessor_id=next((row.id for row in earlier if row.state == "published"), None),
+            predecessor_id=None if _has_purged(connection, study_id) else _published(earlier),
         )
     ).inserted_primary_key
     assert key is not None  # noqa: S101 - an insert of one row always has its key
     return int(key[0]), number
+
+
+def _published(earlier: Sequence[Any]) -> int | None:
+    return next((int(row.id) for row in earlier if row.state == "published"), None)
+
+
+def _has_purged(connection: Connection, study_id: int) -> bool:
+    """Tell whether views of a study are gone: a result without them must not replace the one that had them."""
+    query = select(instance.c.id).where(instance.c.study_id == study_id, instance.c.storage == "purged").limit(1)
+    return connection.execute(query).first() is not None
 
 
 def _list_views(connection: Connection, version_id: int, study_id: int) -> list[int]:
@@ -88,7 +102,10 @@ def _list_views(connection: Connection, version_id: int, study_id: int) -> list[
     views = list(
         connection.execute(
             select(instance.c.id).where(
-                instance.c.study_id == study_id, instance.c.role == Role.VIEW.value, instance.c.is_current
+                instance.c.study_id == study_id,
+                instance.c.role == Role.VIEW.value,
+                instance.c.is_current,
+                instance.c.storage != "purged",
             )
         ).scalars()
     )

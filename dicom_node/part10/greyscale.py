@@ -31,6 +31,9 @@ KEYWORDS: Final = (
 )
 """The attributes that decide how a code becomes a grey."""
 
+TRANSFORM: Final = "greyscale 1"
+"""Names what makes greys of stored values; a change of a single grey makes it the next number."""
+
 _WHITE: Final = 65535
 _LUT_ENTRIES_MAX: Final = 65536
 

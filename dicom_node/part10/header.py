@@ -39,6 +39,7 @@ _WANTED = {
     0x00080018: "sop_instance_uid",
     0x00080060: "modality",
     0x00080070: "manufacturer",
+    0x00100020: "patient_id",
     0x00180015: "body_part",
     0x0020000D: "study_instance_uid",
     0x0020000E: "series_instance_uid",
@@ -100,6 +101,7 @@ def scan(dataset: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeade
         body_part=found.get("body_part", ""),
         manufacturer=found.get("manufacturer", ""),
         has_pixel_data=has_pixels,
+        patient_id=found.get("patient_id", ""),
     )
 
 

@@ -157,6 +157,7 @@ REASONS = {
     ReasonCode.MAP_MISMATCH: Code("R-205", OWN_SCHEME, "Map does not sum to the score"),
     ReasonCode.CRASHED: Code("R-206", OWN_SCHEME, "Analysis process ended abnormally"),
     ReasonCode.CONSTANT: Code("R-207", OWN_SCHEME, "Model output was constant"),
+    ReasonCode.DAMAGED: Code("R-208", OWN_SCHEME, "Stored file damaged"),
     ReasonCode.BETWEEN_THRESHOLDS: Code("R-301", OWN_SCHEME, "Probability between the thresholds"),
     ReasonCode.LOCALISATION_UNTRUSTED: Code("R-302", OWN_SCHEME, "Localisation not trusted"),
     ReasonCode.NOT_CERTIFIED: Code("R-303", OWN_SCHEME, "No certified threshold"),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import history, jobs, outbox, results
+from dicom_node.ledger import audit, jobs, outbox, results, storage
 from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
-from dicom_node.ledger.spool import StateFolders, folder_digest, publish_folder
+from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, publish_folder
 from dicom_node.services.messages import (
     FINDING,
     Analysed,
@@ -24,6 +24,8 @@ from dicom_node.services.messages import (
     Hello,
     Idle,
     Next,
+    Purge,
+    Purged,
     Reference,
     Revive,
     Revived,
@@ -34,6 +36,7 @@ from dicom_node.services.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dicom_node.core.findings import ViewFinding
     from dicom_node.ledger.database import Database
     from dicom_node.services.threads import Bell, Threads
 
@@ -42,6 +45,7 @@ log = structlog.get_logger(__name__)
 _ACCEPT_S = 1.0
 _LONG_POLL_S = 5.0
 _GRACE_S = 10.0  # the worker ends itself at the time-out; this is for its goodbye
+_STALE_S = 60.0  # a lease that ended so long ago has no worker any more
 _RETRY = Backoff(first_s=1.0, longest_s=300.0, give_up_s=7 * 86400.0)
 _NEVER = Backoff(first_s=1.0, longest_s=1.0, give_up_s=float("-inf"))  # for what repeating cannot mend
 
@@ -54,6 +58,8 @@ class DispatchSettings:
     timeout_s: float
     crash_limit: int
     destinations: tuple[str, ...]
+    config_sha256: str = ""
+    software_sha256: str = ""
 
 
 class Dispatcher:
@@ -69,6 +75,7 @@ class Dispatcher:
         clock: Callable[[], float],
         dice: Callable[[], float],
         threads: Threads,
+        purge: Callable[[str], int],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -77,6 +84,7 @@ class Dispatcher:
         self._clock = clock
         self._dice = dice
         self._threads = threads
+        self._purge = purge
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
 
@@ -98,6 +106,8 @@ class Dispatcher:
             hello = channel.receive(_GRACE_S)
             if isinstance(hello, Revive):
                 channel.send(self._revive(hello))
+            if isinstance(hello, Purge):
+                channel.send(Purged(self._purge(hello.study_instance_uid)))
             if not isinstance(hello, Hello):
                 return
             log.info("worker.joined", bundle=hello.bundle_sha256, runtime=hello.runtime, problem=hello.problem)
@@ -116,6 +126,8 @@ class Dispatcher:
     def _revive(self, request: Revive) -> Revived:
         with self._ledger.transaction() as connection:
             count = outbox.revive(connection, request.study_instance_uid, self._clock(), request.destination)
+            study, detail = request.study_instance_uid, f"{count} deliveries are tried again, by hand"
+            audit.note(connection, self._clock(), "delivery.revived", study=study, detail=detail)
         log.info("delivery.revived", study=request.study_instance_uid or None, deliveries=count)
         self._bell.ring()
         return Revived(count)
@@ -160,6 +172,7 @@ class Dispatcher:
 
     def _try_lease(self) -> tuple[Lease | None, float | None]:
         with self._ledger.transaction() as connection:
+            jobs.release_stale(connection, self._clock() - _STALE_S)
             lease = jobs.lease(connection, self._clock(), self._settings.timeout_s)
             return lease, jobs.next_due(connection) if lease is None else None
 
@@ -175,6 +188,8 @@ class Dispatcher:
                     modality=image.modality,
                     spool_key=image.spool_key,
                     folder=folder,
+                    sha256=image.sha256,
+                    size=image.size,
                 )
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
         return ComposeJob(
@@ -204,7 +219,7 @@ class Dispatcher:
         if answer.folder_sha256 is not None:
             name = f"{instance_id % 256:02x}/{instance_id}-{self._settings.bundle_sha256[:16]}"
             kept = f"{self._folders.analyses.name}/{name}"
-            if not self._publish(job.folder, kept, answer.folder_sha256):
+            if self._publish(job.folder, kept, answer.folder_sha256) is None:
                 self._failed(lease, "the result folder does not have the digest that the worker stated")
                 return
         analysed = results.Analysed(
@@ -213,10 +228,13 @@ class Dispatcher:
             FINDING.dump_json(answer.finding).decode(),
             kept,
             answer.folder_sha256,
+            self._facts() | analysis_facts(answer),
         )
         with self._ledger.transaction() as connection:
             if jobs.complete(connection, lease):
                 results.save_analysis(connection, analysed, self._clock())
+                if answer.finding.reason is not None and answer.finding.reason.code is ReasonCode.DAMAGED:
+                    self._set_aside(connection, instance_id)
         if answer.alert:
             self._alert(job, answer.alert)
         finding = answer.finding
@@ -231,13 +249,20 @@ class Dispatcher:
         """Say what is wrong with the machine where people look: in the log and in the study's history."""
         uids = {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
         with self._ledger.transaction() as connection:
-            history.note(connection, self._clock(), "model.alert", detail=alert, **uids)
+            audit.note(connection, self._clock(), "model.alert", detail=alert, **uids)
         log.error("model.alert", reason=alert)
+
+    def _set_aside(self, connection: Any, instance_id: int) -> None:
+        """Take a file out of the spool that is not what was received: its bytes may be sent again."""
+        path = self._folders.instance_path(results.image(connection, instance_id).spool_key)
+        if storage.note_loss(connection, instance_id, "damaged" if path.exists() else "missing", self._clock()):
+            self._folders.set_aside(path)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         version_id, finding = lease.version_id or 0, answer.finding
         kept = f"{self._folders.results.name}/{version_id % 256:02x}/{version_id}"
-        if not self._publish(folder, kept, answer.folder_sha256):
+        digests = self._publish(folder, kept, answer.folder_sha256)
+        if digests is None:
             self._failed(lease, "the result folder does not have the digest that the worker stated")
             return
         published = Published(
@@ -249,6 +274,7 @@ class Dispatcher:
             folder=kept,
             folder_sha256=answer.folder_sha256,
             objects=tuple(ReportObject(**_fields(item)) for item in answer.objects),
+            facts=self._facts() | {"files": digests},
         )
         with self._ledger.transaction() as connection:
             done = jobs.complete(connection, lease) and results.publish(
@@ -257,12 +283,17 @@ class Dispatcher:
         event = "result.published" if done else "result.dropped"
         log.info(event, outcome=published.outcome, reason=published.reason_text)
 
-    def _publish(self, folder: str, kept: str, digest: str) -> bool:
+    def _publish(self, folder: str, kept: str, digest: str) -> dict[str, str] | None:
+        """Put a folder in its place; return its files' digests, or None where they are not the stated ones."""
         source = self._folders.root / folder
-        if folder_digest(source) != digest:
-            return False
+        digests = file_digests(source)
+        if combined_digest(digests) != digest:
+            return None
         publish_folder(source, self._folders.root / kept)
-        return True
+        return digests
+
+    def _facts(self) -> dict[str, Any]:
+        return {"config_sha256": self._settings.config_sha256, "software_sha256": self._settings.software_sha256}
 
     def _failed(self, lease: Lease, error: str, backoff: Backoff = _RETRY) -> None:
         with self._ledger.transaction() as connection:
@@ -292,15 +323,35 @@ class Dispatcher:
             image = results.image(connection, lease.instance_id or 0)
             finding = not_analysed(image.sop_instance_uid, Reason(ReasonCode.CRASHED, f"the analysis failed: {error}"))
             text = FINDING.dump_json(finding).decode()
-            answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None)
+            facts = self._facts() | finding_facts(finding)
+            answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None, facts)
             results.save_analysis(connection, answer, now)
 
 
-def _uids(job: AnalyseJob | ComposeJob) -> dict[str, object]:
+def _uids(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
     """Return what every event about a job says of it."""
     if isinstance(job, AnalyseJob):
         return {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
     return {"study": job.study_instance_uid, "version": job.version}
+
+
+def analysis_facts(answer: Analysed) -> dict[str, Any]:
+    """Return what the audit trail says of an analysis: what was decoded, what ran, and what came of it."""
+    return finding_facts(answer.finding) | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+
+
+def finding_facts(finding: ViewFinding) -> dict[str, Any]:
+    """Return what the audit trail says of a finding."""
+    model = finding.model
+    return {
+        "outcome": finding.outcome.value,
+        "reason": finding.reason.code.value if finding.reason else None,
+        "probability": finding.probability,
+        "logit": finding.logit,
+        "model": f"{model.name} {model.version}" if model else None,
+        "runtime": model.runtime if model else None,
+        "parameters": dict(model.parameters) if model else None,
+    }
 
 
 def _fields(item: object) -> dict[str, str]:

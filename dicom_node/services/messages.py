@@ -55,6 +55,8 @@ class AnalyseJob:
     modality: str
     spool_key: str
     folder: str
+    sha256: str = ""  # of the data set, the last `size` bytes of its file
+    size: int = 0
     type: Literal["analyse"] = "analyse"
 
 
@@ -102,6 +104,8 @@ class Analysed:
     folder_sha256: str | None
     engine_ms: float | None
     alert: str | None = None
+    pixels_sha256: str | None = None  # of the grey values that the model was given, and how they were made
+    transform: str | None = None
     type: Literal["analysed"] = "analysed"
 
 
@@ -154,8 +158,24 @@ class Revived:
     type: Literal["revived"] = "revived"
 
 
+@dataclass(frozen=True)
+class Purge:
+    """A person asks to remove the bytes kept of an answered study or (empty UID) of all whose time has come."""
+
+    study_instance_uid: str
+    type: Literal["purge"] = "purge"
+
+
+@dataclass(frozen=True)
+class Purged:
+    """How many studies' bytes were removed."""
+
+    count: int
+    type: Literal["purged"] = "purged"
+
+
 Message = Annotated[
-    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed, Revive, Revived],  # noqa: UP007 - for TypeAdapter on 3.10
+    Union[Hello, Next, Idle, AnalyseJob, ComposeJob, Analysed, Composed, Failed, Revive, Revived, Purge, Purged],  # noqa: UP007 - for TypeAdapter on 3.10
     Discriminator("type"),
 ]
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)

@@ -7,23 +7,30 @@ import os
 import random
 import time
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.core.errors import LedgerError, SettingsError, StateFolderBusy
+from dicom_node.core.errors import LedgerError, LedgerUnavailable, SettingsError, StateFolderBusy
 from dicom_node.core.study import Quiet
 from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
 from dicom_node.dimse.tls import days_left
 from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
+from dicom_node.ledger.space import Space, Watermarks
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
+from dicom_node.services.auditing import Auditor
 from dicom_node.services.closing import Closer
 from dicom_node.services.delivering import Courier
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
+from dicom_node.services.keeping import GuardedIntake, Keeper
+from dicom_node.services.scrubbing import Scrubber
+from dicom_node.services.software import installed_software, settings_digest
+from dicom_node.services.syslog import SyslogSender
 from dicom_node.services.threads import Bell, Threads
 
 if TYPE_CHECKING:
@@ -45,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folders.create()
         _take_lock(folders)
+        Space(folders, _watermarks(settings)).tend()  # a full disk: the ledger may need its reserve to be opened
         ledger = open_ledger(folders.ledger)
     except StateFolderBusy as error:
         log.error("state_folder.busy", reason=str(error))  # noqa: TRY400 - said in one line
@@ -54,7 +62,11 @@ def main(argv: list[str] | None = None) -> int:
         return process.EXIT_LEDGER
     node = Node(settings, folders, ledger)
     process.on_stop_signal(node.threads.stopping.set)
-    return node.run()
+    try:
+        return node.run()
+    except LedgerUnavailable as error:
+        log.error("ledger.unavailable", reason=str(error))  # noqa: TRY400 - said in one line
+        return process.EXIT_FAILED
 
 
 def _take_lock(folders: StateFolders) -> None:
@@ -83,18 +95,24 @@ class Node:
         self._bundle_sha256 = installed_bundle(settings.analysis)
         self.threads = Threads()
         self._bell = Bell()
+        self._software = installed_software()
+        self._quiet = Quiet(settings.study.quiet_s, settings.study.max_wait_s)
+        self._space = Space(folders, _watermarks(settings))
+        self._keeper = Keeper(ledger, folders, self._space, settings.keep.days, time.time, self.threads.stopping)
         self._intake = Intake(
             ledger,
             folders,
             IntakeSettings(
-                quiet=Quiet(settings.study.quiet_s, settings.study.max_wait_s),
+                quiet=self._quiet,
                 bundle_sha256=self._bundle_sha256,
                 reserve_bytes=settings.node.reserve_mib * _MIB,
             ),
             clock=time.time,
             on_recorded=self._bell.ring_soon,
         )
-        self._scp = StorageScp(_scp_settings(settings), self._intake.open)
+        guarded = GuardedIntake(self._intake.open, self._space)
+        self._scp = StorageScp(_scp_settings(settings), guarded.open, accepting=self._space.accepting)
+        self._auditor = Auditor(ledger, folders.audit_heads, self._scp.refusals, time.time, self.threads.stopping)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""
@@ -122,6 +140,7 @@ class Node:
         self._bell.ring()
         self._scp.stop()
         self.threads.join(_STOP_S)
+        self._auditor.note_stop()
         self._ledger.close()
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
@@ -138,6 +157,7 @@ class Node:
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
         self._folders.clear_leftovers()
+        self._auditor.note_start(self._settings, self._software, self._bundle_sha256)
         with self._ledger.transaction() as connection:
             released = jobs.release_all(connection)
             interrupted = outbox.release_all(connection)
@@ -152,6 +172,8 @@ class Node:
                 timeout_s=self._settings.analysis.timeout_s,
                 crash_limit=self._settings.analysis.crash_limit,
                 destinations=tuple(destination.name for destination in self._settings.destinations),
+                config_sha256=settings_digest(self._settings),
+                software_sha256=self._software.sha256,
             ),
             ledger=self._ledger,
             folders=self._folders,
@@ -159,10 +181,19 @@ class Node:
             clock=time.time,
             dice=random.random,
             threads=self.threads,
+            purge=self._keeper.purge_on_request,
         )
         closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, self.threads.stopping)
         self.threads.start("dispatcher", dispatcher.run)
         self.threads.start("closer", closer.run)
+        self.threads.start("auditor", self._auditor.run)
+        self.threads.start("keeper", self._keeper.run)
+        self.threads.start("scrubber", self._scrubber().run)
+        if self._settings.audit.syslog:
+            sender = SyslogSender(
+                self._settings.audit, self._settings.node.ae_title, self._ledger, self.threads.stopping
+            )
+            self.threads.start("syslog", sender.run)
         for destination in self._settings.destinations:
             courier = Courier(
                 destination,
@@ -174,7 +205,18 @@ class Node:
                 dice=random.random,
                 stopping=self.threads.stopping,
             )
-            self.threads.start(f"courier-{destination.name}", courier.run)
+            self.threads.start(f"courier-{destination.name}", partial(self._deliver, courier, destination.name))
+
+    def _deliver(self, courier: Courier, destination: str) -> None:
+        """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again."""
+        with self._ledger.transaction() as connection:
+            outbox.release_all(connection, destination)
+        courier.run()
+
+    def _scrubber(self) -> Scrubber:
+        recording = (self._quiet, self._bundle_sha256)
+        speed = self._settings.keep.scrub_mib_per_s
+        return Scrubber(self._ledger, self._folders, recording, speed, time.time, self.threads.stopping)
 
     def _listen(self) -> None:
         """Listen; an earlier node that was killed may hold the port for a moment."""
@@ -188,6 +230,15 @@ class Node:
                 time.sleep(0.1)
             else:
                 return
+
+
+def _watermarks(settings: Settings) -> Watermarks:
+    keep = settings.keep
+    return Watermarks(
+        hard=settings.node.reserve_mib * _MIB,
+        soft=keep.soft_reserve_mib * _MIB,
+        reserve=keep.ledger_reserve_mib * _MIB,
+    )
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dicom_node.core.errors import LedgerUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
 
+_AGAIN_S = _LONGEST_WAIT_S = 5.0
 _COALESCE_S = 0.1
 
 
@@ -71,14 +74,35 @@ class Threads:
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
         try:
-            target()
+            while self._ended_for_lack_of_a_ledger(name, target):
+                self.stopping.wait(_AGAIN_S)
         except Exception:
             # The outermost frame of the thread: what failed is unknown, so the process stops and is started afresh.
             log.exception("thread.failed", thread=name)
             self.failed = True
             self.stopping.set()
 
+    def _ended_for_lack_of_a_ledger(self, name: str, target: Callable[[], None]) -> bool:
+        """Run target; true where a transaction failed and it is to be run again: it takes all it does from rows."""
+        try:
+            target()
+        except LedgerUnavailable as error:
+            log.error("ledger.unavailable", thread=name, reason=str(error))  # noqa: TRY400 - said in one line
+            return not self.stopping.is_set()
+        return False
+
     def join(self, timeout_s: float) -> None:
         """Wait for the threads to end, each at most timeout_s seconds."""
         for thread in self._threads:
             thread.join(timeout_s)
+
+
+def pause(stopping: threading.Event, seconds: float) -> bool:
+    """Wait so long; true where the node stops meanwhile. Asks at least every five seconds, as every loop does."""
+    end = time.monotonic() + seconds
+    while not stopping.is_set():
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        stopping.wait(min(left, _LONGEST_WAIT_S))
+    return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -16,7 +18,8 @@ from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
 from dicom_node.core.summary import SUMMARY_FILE
-from dicom_node.ledger.spool import StateFolders, folder_digest
+from dicom_node.ledger.spool import StateFolders, data_set_digest, folder_digest
+from dicom_node.part10.greyscale import TRANSFORM
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
 from dicom_node.report.agreement import require_one_patient, require_same_identity
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dicom_node.core.radiograph import EvidenceMap
+    from dicom_node.core.radiograph import EvidenceMap, Radiograph
     from dicom_node.services.model import Model
     from dicom_node.settings import Settings
 
@@ -70,6 +73,9 @@ class Workbench:
             text = f"no usable model: {self._model.problem}"
             return Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, text)), None, None)
         path = self._folders.instance_path(SpoolKey(job.spool_key))
+        if job.sha256 and not _is_whole(path, job):
+            damaged = Reason(ReasonCode.DAMAGED, "not analysed: the stored file is not what was received")
+            return Analysed(not_analysed(job.sop_instance_uid, damaged), None, None)
         attributes = _attributes(_header(path, job.sop_class_uid, job.sop_instance_uid, job.study_instance_uid), job)
         try:
             excluded = exclusion(bundle.intended_use, attributes)
@@ -88,7 +94,14 @@ class Workbench:
         view_files.save(folder, to_display(radiograph), maps, analysis.features)
         reason = analysis.finding.reason
         broken = reason.text if reason is not None and reason.blames_model else None
-        return Analysed(analysis.finding, folder_digest(folder), engine_ms, broken or self._pace.alert(engine_ms))
+        return Analysed(
+            analysis.finding,
+            folder_digest(folder),
+            engine_ms,
+            broken or self._pace.alert(engine_ms),
+            pixels_digest(radiograph),
+            f"{TRANSFORM}, {bundle.manifest.preprocessing.id}",
+        )
 
     def compose(self, job: ComposeJob) -> Composed:
         """Aggregate a study's views and write its report and heatmaps into the job's folder.
@@ -127,6 +140,21 @@ class Workbench:
             return SourceView(header, view.finding, None, None)
         display, shown = view_files.load(self._folders.root / view.folder)
         return SourceView(header, view.finding, display, shown)
+
+
+def _is_whole(path: Path, job: AnalyseJob) -> bool:
+    try:
+        return data_set_digest(path, job.size) == job.sha256
+    except FileNotFoundError:
+        return False
+
+
+def pixels_digest(radiograph: Radiograph) -> str:
+    """Return the SHA-256 over a radiograph's size and grey values (uint16, little endian, by rows)."""
+    grey = np.ascontiguousarray(radiograph.grey, dtype="<u2")
+    digest = hashlib.sha256(f"{radiograph.rows}x{radiograph.columns}\0".encode())
+    digest.update(grey.data)
+    return digest.hexdigest()
 
 
 def _predecessors(job: ComposeJob) -> tuple[Predecessor, ...]:

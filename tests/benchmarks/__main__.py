@@ -13,14 +13,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cxr, endtoend, ingest, kills, report, sending, survive
+from tests.benchmarks import crashes, cxr, endtoend, ingest, kills, ledger, report, sending, survive
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
 from tests.support.system import BUNDLE
 
-_NETWORK = {"ingest": ingest, "survive": survive}
-_NETWORK_HELP = {
+_MODULES = {"ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger}
+_HELP = {
+    "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
+    "ledger": "what each step of the ledger costs as it grows",
     "ingest": "receiving, beside Orthanc and DCMTK's storescp",
     "survive": "peers that stall, flood and never end, in the numbers of the fault list: a table of expected and seen",
 }
@@ -36,8 +38,8 @@ def main() -> int:
         return report.run(arguments.rounds, arguments.seed, Console())
     if arguments.bench == "send":
         return sending.run(arguments.rounds, Console())
-    if arguments.bench in _NETWORK:
-        return _NETWORK[arguments.bench].run(arguments, Console())
+    if arguments.bench in _MODULES:
+        return _MODULES[arguments.bench].run(arguments, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
 
 
@@ -93,8 +95,8 @@ def _arguments() -> argparse.Namespace:
     }
     for name, text in help_.items():
         _add_node_arguments(subparsers.add_parser(name, help=text, description=text), name)
-    for name, module in _NETWORK.items():
-        module.add_arguments(subparsers.add_parser(name, help=_NETWORK_HELP[name], description=module.__doc__))
+    for name, module in _MODULES.items():
+        module.add_arguments(subparsers.add_parser(name, help=_HELP[name], description=module.__doc__))
     text = "embedding images and fitting the linear head: speed and memory (needs no Orthanc)"
     _add_lab_arguments(subparsers.add_parser("lab", help=text, description=text))
     return parser.parse_args()

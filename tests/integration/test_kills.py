@@ -43,6 +43,7 @@ def test_nothing_acknowledged_is_lost(tmp_path, bundle, factory, seed):
             assert set(published[-1]["views"]) == set(study.sop_instance_uids)
             assert result_problems(system, study, versions=len(published)) == []
         assert {"node", "worker", "supervisor"} <= set(killer.killed)
+        assert system.node.ask("audit", "verify")["problem"] is None
 
 
 def _send_until_taken(system, study) -> set[str]:

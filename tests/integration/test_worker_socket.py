@@ -54,6 +54,7 @@ class Node:
             clock=time.time,
             dice=lambda: 0.5,
             threads=self.threads,
+            purge=lambda _uid: 0,
         )
         closer = Closer(self.ledger, "bundle", self.bell, time.time, self.threads.stopping)
         self.threads.start("dispatcher", self.dispatcher.run)

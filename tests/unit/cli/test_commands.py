@@ -11,7 +11,7 @@ import pytest
 
 from dicom_node.cli.main import COMMANDS, main
 from dicom_node.core.study import Quiet, Role
-from dicom_node.ledger import history, instances, jobs, results, studies
+from dicom_node.ledger import audit, instances, jobs, results, studies
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.spool import StateFolders
 from tests.unit.ledger.arrivals import an_arrival
@@ -38,7 +38,7 @@ def config(tmp_path):
         jobs.complete(connection, lease)
         found = results.Published("inconclusive", 0.25, "x", "between", "bundle", "results/1", "0", ())
         results.publish(connection, lease.version_id, found, ("pacs",), 102.0)
-        history.note(connection, 103.0, "instance.refused", sop_instance="1.2.9", detail="0xA900: other UID")
+        audit.note(connection, 103.0, "instance.refused", sop_instance="1.2.9", detail="0xA900: other UID")
     ledger.close()
     file = tmp_path / "node.toml"
     file.write_text("[node]\nstate_dir = 'state'\n")

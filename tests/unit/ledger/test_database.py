@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from dicom_node.core.errors import LedgerError, LedgerUnavailable
-from dicom_node.ledger import history
+from dicom_node.ledger import audit
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 
@@ -64,7 +64,7 @@ def test_the_overview_cannot_write(tmp_path):
     overview = Overview(tmp_path / "ledger.sqlite")
     assert overview.studies() == []
     assert overview.study("1.2.3") is None
-    with overview._read() as connection, pytest.raises(Exception, match="readonly"):
+    with overview.reading() as connection, pytest.raises(Exception, match="readonly"):
         connection.exec_driver_sql("INSERT INTO schema_version VALUES (2)")
 
 
@@ -75,6 +75,6 @@ def test_commits_overwrite_the_write_ahead_log_from_the_start(tmp_path):
     before = log.stat().st_size
     for number in range(20):
         with ledger.transaction() as connection:
-            history.note(connection, 0.0, f"event {number}")
+            audit.note(connection, 0.0, f"event {number}")
     assert before == log.stat().st_size > 4_000_000
     ledger.close()

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from dicom_node.core.errors import LedgerUnavailable
-from dicom_node.ledger import history
-from dicom_node.ledger.database import history as rows
+from dicom_node.ledger import audit
+from dicom_node.ledger.audit import audit as rows
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.group_commit import GroupCommit
 from tests.support.waiting import until
@@ -34,7 +34,7 @@ def together(commits, steps):
     def first(connection):
         held.set()
         release.wait(10)
-        history.note(connection, 0.0, "first")
+        audit.note(connection, 0.0, "first")
 
     def attempt(number, step):
         try:
@@ -56,11 +56,11 @@ def together(commits, steps):
 
 
 def note(event):
-    return lambda connection: (history.note(connection, 0.0, event), event)[1]
+    return lambda connection: (audit.note(connection, 0.0, event), event)[1]
 
 
 def failing(connection):
-    history.note(connection, 0.0, "undone")
+    audit.note(connection, 0.0, "undone")
     message = "no"
     raise ValueError(message)
 

@@ -77,6 +77,16 @@ def test_a_restart_takes_back_every_lease_and_counts_no_crash(ledger):
         assert after.crashes == 0
 
 
+def test_a_lease_whose_answer_the_ledger_could_not_take_is_given_again(ledger):
+    with ledger.transaction() as connection:
+        before = jobs.lease(connection, 100.0, 60.0)
+        assert before is not None
+        assert jobs.release_stale(connection, 160.0) == 0
+        assert jobs.release_stale(connection, 160.1) == 1
+        assert not jobs.complete(connection, before)
+        assert jobs.lease(connection, 160.1, 60.0) is not None
+
+
 class QueueMachine(RuleBasedStateMachine):
     """However leases, answers, crashes, errors and restarts interleave, a job is completed at most once."""
 

@@ -1,0 +1,26 @@
+"""`dicom-node backup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node import settings as configuration
+from dicom_node.ledger.backup import back_up
+from dicom_node.ledger.spool import StateFolders
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where to put it."""
+    parser.add_argument("folder", type=Path, help="a new folder for it, best on another disk")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Back up ledger, configuration and audit key, without stopping the node."""
+    settings = configuration.load(arguments.config)
+    head = back_up(StateFolders(settings.node.state_dir), arguments.config, arguments.folder)
+    print(f"{arguments.folder}: ledger, configuration and audit key, no images; audit head {head}")
+    return 0

@@ -1,0 +1,28 @@
+"""`dicom-node restore`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node import settings as configuration
+from dicom_node.ledger.backup import put_back
+from dicom_node.ledger.spool import StateFolders
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where the backup is."""
+    parser.add_argument("folder", type=Path, help="folder that `dicom-node backup` has made")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Put a backup into the configured state folder, which must have no ledger."""
+    settings = configuration.load(arguments.config)
+    head = put_back(arguments.folder, StateFolders(settings.node.state_dir), time.time())
+    print(f"{settings.node.state_dir}: ledger and audit key are back; audit head {head}")
+    print("images are not in a backup: the scrub lists them as missing, and the PACS can send them again")
+    return 0

@@ -1,0 +1,7 @@
+"""The one collection of tables; each module that owns some adds them."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+metadata = MetaData()

@@ -1,0 +1,58 @@
+"""A ledger with many answered and delivered studies, written in bulk: what years of use leave."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dicom_node.ledger.database import open_ledger
+
+_VIEWS = 2
+_STATEMENTS = {
+    "study": "INSERT INTO study VALUES (?, ?, 'closed', ?, ?, NULL, ?, NULL)",
+    "instance": "INSERT INTO instance VALUES (?, ?, ?, '1.2.840.10008.5.1.4.1.1.1', ?, '1.2.840.10008.1.2.1', 'CR', ?, "
+    "500000, ?, ?, 'PACS', 'view', NULL, NULL, 1, 'spool')",
+    "version": "INSERT INTO version VALUES (?, ?, 1, 'published', ?, NULL, 'negative', 0.1, NULL, NULL, 'bundle', ?, "
+    "'digest', ?)",
+    "version_instance": "INSERT INTO version_instance VALUES (?, ?)",
+    "analysis": "INSERT INTO analysis VALUES (?, 'bundle', '{}', ?, 'digest', ?)",
+    "job": "INSERT INTO job VALUES (?, ?, ?, ?, ?, 'done', 0, 1, 0, 0, ?, ?, NULL, NULL)",
+    "delivery": "INSERT INTO delivery (id, version_id, study_id, destination, state, attempts, interrupted, "
+    "created_at, run_after, done_at) VALUES (?, ?, ?, 'pacs', 'done', 1, 0, ?, ?, ?)",
+    "audit": "INSERT INTO audit VALUES (?, '0', ?, 'instance.stored', ?, '', '', '{}', '0')",
+}
+
+
+def fill(path: Path, studies: int) -> None:
+    """Make a ledger with so many studies of two views, each published and delivered a second after the other."""
+    open_ledger(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA synchronous=OFF")
+    for table, statement in _STATEMENTS.items():
+        connection.executemany(statement, _rows(table, studies))
+    connection.commit()
+    connection.close()
+
+
+def _rows(table: str, studies: int) -> Iterator[tuple[object, ...]]:
+    for number in range(1, studies + 1):
+        views = range(number * _VIEWS, (number + 1) * _VIEWS)
+        yield from _OF_STUDY[table](number) if table in _OF_STUDY else ()
+        yield from (_OF_VIEW[table](view, number) for view in views if table in _OF_VIEW)
+
+
+_Row = tuple[object, ...]
+_OF_STUDY: dict[str, Callable[[int], list[_Row]]] = {
+    "study": lambda n: [(n, f"1.2.{n}", n, n, n)],
+    "version": lambda n: [(n, n, n, f"results/{n}", n)],
+    "delivery": lambda n: [(n, n, n, n, n, n)],
+    "job": lambda n: [(n * 3, "compose", f"compose:{n}", None, n, n, n)],
+}
+_OF_VIEW: dict[str, Callable[[int, int], _Row]] = {
+    "instance": lambda v, n: (v, n, f"1.2.{n}.{v}", f"1.2.{n}.1", f"{v:064x}", f"{v % 256:02x}/{v:064x}", n),
+    "version_instance": lambda v, n: (n, v),
+    "analysis": lambda v, n: (v, f"analyses/{v}", n),
+    "job": lambda v, n: (n * 3 + 1 + v % _VIEWS, "analyse", f"analyse:{v}:bundle", v, None, n, n),
+    "audit": lambda v, n: (v, n, f"1.2.{n}"),
+}

@@ -1,0 +1,161 @@
+"""The cost of a step does not grow with the years: no statement of the daily work walks over a table."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event
+
+from dicom_node.core.delivery import Backoff, SlotSent
+from dicom_node.core.study import Quiet
+from dicom_node.ledger import audit, instances, jobs, outbox, purging, results, storage, studies
+from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.overview import Overview
+from tests.support.bulk import fill
+from tests.unit.ledger.arrivals import an_arrival
+
+STUDIES = 10_000  # 100,000 rows in all tables together
+NOW = 1e6
+MOST_WORK = 10_000  # of SQLite's own instructions for a whole step; a walk over a large table takes six times as many
+QUIET = Quiet(10.0, 60.0)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plans") / "ledger.sqlite"
+    fill(path, STUDIES)
+    return path
+
+
+def _receive(connection):
+    assert not instances.is_known(connection, "1.9.1", "digest")
+    assert not instances.is_own_result(connection, "1.9.1")
+    for uid in ("1.9.1", "1.9.2"):
+        instances.record(connection, an_arrival(uid, study="1.9"), QUIET, "bundle", NOW)
+    instances.record(connection, an_arrival("1.9.1", study="1.9", content="other"), QUIET, "bundle", NOW)
+
+
+def _close(connection):
+    studies.close_due(connection, "bundle", NOW + 100)
+    studies.next_closing(connection)
+    studies.promote_waiting(connection, NOW)
+
+
+def _work(connection):
+    jobs.release_stale(connection, NOW)
+    jobs.next_due(connection)
+    while (lease := jobs.lease(connection, NOW + 100, 60.0)) is not None:
+        assert jobs.is_held(connection, lease)
+        jobs.complete(connection, lease)
+        if lease.instance_id is not None:
+            results.image(connection, lease.instance_id)
+            results.save_analysis(connection, results.Analysed(lease.instance_id, "bundle", "{}", None, None), NOW)
+            studies.promote_waiting(connection, NOW)
+        else:
+            results.to_compose(connection, lease.version_id, "bundle")
+            found = results.Published("negative", 0.1, None, None, "bundle", "results/x", "digest", ())
+            results.publish(connection, lease.version_id, found, ("pacs",), NOW)
+
+
+def _deliver(connection):
+    outbox.next_due(connection, "pacs")
+    (due,) = outbox.take_due(connection, "pacs", NOW + 100)
+    results.objects(connection, due.version_id)
+    outbox.postpone(connection, due, "later", Backoff(1.0, 2.0, 1e9), NOW, 0.5)
+    (due,) = outbox.take_due(connection, "pacs", NOW + 200)
+    outbox.succeed(connection, due, (SlotSent("sr", 0, 0, ""),), NOW)
+
+
+def _purge(connection):
+    ids, _ = purging.due(connection, 0, 100.0, 200)
+    assert len(ids) == 99, "and the plan is that of a query that finds something"
+    assert purging.is_due(connection, ids[0], 100.0)
+    held = purging.holdings(connection, ids[0])
+    assert len(held.spool_keys) == 2
+    purging.note_purged(connection, held, NOW, "test")
+    purging.answered(connection, "1.2.5")
+
+
+def _scrub(connection):
+    assert storage.next_kept(connection, STUDIES) is not None
+    assert len(storage.storage_of(connection, "ab")) > 50
+    storage.note_loss(connection, 500, "missing", NOW)
+
+
+def _recover(connection):
+    jobs.release_all(connection)
+    outbox.release_all(connection)
+    studies.recompose_unpublished(connection)
+    studies.queue_missing_analyses(connection, "bundle", NOW)
+
+
+def _audit(connection):
+    audit.after(connection, 100, 10)
+    audit.last(connection, "node.started")
+
+
+STEPS = (_receive, _close, _work, _deliver, _purge, _scrub, _recover, _audit)
+
+
+def _instructions(connection, step):
+    """Return how many instructions of its virtual machine SQLite needs for a step: the same number every time."""
+    count = [0]
+
+    def more():
+        count[0] += 100
+
+    driver = connection.connection.dbapi_connection
+    driver.set_progress_handler(more, 100)
+    try:
+        step(connection)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return count[0]
+
+
+def _plan(connection, statement, parameters):
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()]
+
+
+def _walks(step):
+    """Tell whether a line of a plan walks over a whole table or index, or sorts what it found."""
+    return step.startswith("SCAN") and "CONSTANT ROW" not in step and "SUBQUERY" not in step
+
+
+def test_every_step_of_the_daily_work_finds_its_rows_by_an_index(path):
+    ledger = open_ledger(path)
+    seen: dict[str, list[str]] = {}
+
+    def explain(_connection, cursor, statement, parameters, _context, _many):
+        if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
+            seen.setdefault(statement, _plan(cursor.connection, statement, parameters))
+
+    work: dict[str, int] = {}
+    with ledger.transaction() as connection:
+        for step in STEPS:
+            work[step.__name__] = _instructions(connection, step)
+        connection.rollback()
+    with ledger.transaction() as connection:
+        event.listen(connection, "before_cursor_execute", explain)
+        for step in STEPS:
+            step(connection)
+    ledger.close()
+    assert {name: count for name, count in work.items() if count > MOST_WORK} == {}
+    assert len(seen) > 40
+    assert {statement: plan for statement, plan in seen.items() if any(map(_walks, plan))} == {}
+
+
+def test_what_is_listed_for_a_person_finds_its_rows_by_an_index(path):
+    overview, seen = Overview(path), {}
+
+    def explain(_connection, cursor, statement, parameters, _context, _many):
+        seen.setdefault(statement, _plan(cursor.connection, statement, parameters))
+
+    event.listen(overview._engine, "before_cursor_execute", explain)
+    assert len(overview.studies(limit=5)) == 5
+    assert overview.study("1.2.77") is not None
+    assert len(list(overview.trail("1.2.77"))) == 2
+    assert len(list(overview.trail(newest=5))) == 5
+    walks = {statement: plan for statement, plan in seen.items() if any(map(_walks, plan))}
+    newest = [plan for statement, plan in walks.items() if "LIMIT" in statement]
+    assert len(newest) == len(walks), walks
+    assert all("TEMP B-TREE" not in line for plan in newest for line in plan), "the newest few, read from the end"
