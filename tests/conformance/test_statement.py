@@ -85,14 +85,6 @@ def negotiated():
     return accepted, makers
 
 
-_UNTIL_THE_NEW_SCP = pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="this SCP also takes print and worklist classes, refuses nine storage classes, has a library's UID",
-)
-
-
-@_UNTIL_THE_NEW_SCP
 def test_every_context_that_is_listed_is_accepted_and_no_other(negotiated):
     accepted, makers = negotiated
     promised = {row[1] for row in listed("4 Contexts accepted as an SCP")}
