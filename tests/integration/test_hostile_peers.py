@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.dimse.tls import TlsFiles, client_context
-from tests.support.certificates import Authority, Certificate
+from tests.support.authority import Authority, Certificate
 from tests.support.node import Node
 from tests.support.requirements import require
 from tests.support.sender import storescu

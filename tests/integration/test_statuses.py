@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from dicom_node.core.identifiers import spool_key
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.part10.writer import wrap
 from tests.support.node import Node
 from tests.support.sender import Answer, RawSender, read_part10, send_with_dcmtk
 from tests.support.system import UNFINISHED
@@ -90,6 +94,22 @@ def test_each_stored_one_is_listed_with_its_role_and_reason(everything_sent):
         else:
             assert row["reason_code"], file.name
             assert row["reason_text"], file.name
+
+
+def test_each_stored_one_is_kept_byte_for_byte(everything_sent):
+    folders = StateFolders(everything_sent.node.state_dir)
+    compared = 0
+    for file, answer in everything_sent.answers.items():
+        if answer.stored:
+            part = read_part10(file)
+            key = spool_key(part.sop_instance_uid, hashlib.sha256(part.dataset).hexdigest())
+            uids = (part.sop_class_uid, part.sop_instance_uid, part.transfer_syntax_uid)
+            kept = folders.instance_path(key).read_bytes()
+            assert kept[len(kept) - len(part.dataset) :] == part.dataset, file.name
+            if everything_sent.rows[part.sop_instance_uid]["transfer_syntax_uid"] == part.transfer_syntax_uid:
+                assert kept == wrap(part.dataset, *uids), file.name
+            compared += 1
+    assert compared > 300
 
 
 def test_each_refused_one_is_logged_with_its_reason(everything_sent):

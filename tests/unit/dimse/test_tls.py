@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node.core.errors import SettingsError
 from dicom_node.dimse.tls import TlsFiles, client_context, days_left, server_context
-from tests.support.certificates import Authority
+from tests.support.authority import Authority
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
