@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "studies": ("dicom_node.cli.studies", "list the studies, or show everything about one", True),
     "instances": ("dicom_node.cli.instances", "list every instance received or refused, each with its reason", True),
     "retry": ("dicom_node.cli.retry", "send again the results whose delivery was given up", True),
+    "reload": ("dicom_node.cli.reload", "let the running node read its configuration again", True),
     "bundle": ("dicom_node.cli.bundle", "verify the model bundle and print its digest and intended use", True),
     "demo": ("dicom_node.cli.demo.command", "show the whole walk of a study with a PACS on this machine", False),
     "engine": ("dicom_node.cli.engine.command", "import CXR Foundation; build and look after TensorRT plans", False),
@@ -66,3 +67,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
             command.add_arguments(sub)
             sub.set_defaults(run=command.run)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

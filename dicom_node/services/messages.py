@@ -160,7 +160,7 @@ def listen(path: Path) -> socket.socket:
     """Return a Unix socket that listens at a path, for this user only; an earlier one's file gives way."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short(path) as address:
+    with socket_address(path) as address:
         listener.bind(address)
     path.chmod(0o600)
     listener.listen(8)
@@ -171,7 +171,7 @@ def connect(path: Path) -> Channel:
     """Return a channel to whoever listens at a path. Raises OSError where nobody does."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short(path) as address:
+        with socket_address(path) as address:
             sock.connect(address)
     except OSError:
         sock.close()
@@ -180,7 +180,7 @@ def connect(path: Path) -> Channel:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def socket_address(path: Path) -> Iterator[str]:
     """Yield another name of a socket: its own may be longer than the 107 bytes that a socket address holds."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
