@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dicom_node import settings as configuration
 from dicom_node.cli.tables import print_json
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services.control import ask
+from dicom_node.services.asking import ask
 
 if TYPE_CHECKING:
     import argparse

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dicom_node.ledger.database import Database
-    from dicom_node.services.control import Answer
+    from dicom_node.services.asking import Answer
     from dicom_node.services.threads import Bell
 
 log = structlog.get_logger(__name__)

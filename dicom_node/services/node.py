@@ -23,9 +23,11 @@ from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.spool import StateFolders
+from dicom_node.ledger.standing import standing
 from dicom_node.services import desk, notify, process, reloading
+from dicom_node.services.asking import Answer
 from dicom_node.services.closing import Closer
-from dicom_node.services.control import Answer, Control
+from dicom_node.services.control import Control
 from dicom_node.services.couriers import Couriers
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
@@ -108,6 +110,7 @@ class Node:
         self.reload_wanted = threading.Event()
         self._reloading = threading.Lock()
         self._accepting = False
+        self._started = time.monotonic()
         self._bell = Bell()
         self._intake = self._make_intake()
         self._scp = StorageScp(
@@ -268,7 +271,13 @@ class Node:
         return self._status()
 
     def _status(self) -> Answer:
+        names = tuple(destination.name for destination in self._settings.destinations)
+        with self._ledger.transaction() as connection:
+            found = standing(connection, names)
         return {
+            **found,
+            "at": time.time(),
+            "running_for_s": time.monotonic() - self._started,
             "accepting": self._accepting,
             "workers": self._dispatcher.workers,
             "bundle_sha256": self._bundle_sha256,
