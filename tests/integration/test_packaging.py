@@ -1,4 +1,4 @@
-"""The package's scripts: nothing starts unconfigured, an upgrade keeps the way back, a bad one leaves the old in use."""
+"""The package: nothing starts unconfigured, an upgrade keeps the way back, a bad one leaves the old version in use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,14 @@ class Root:
         self.config = folder / "etc/dicom-node/dicom-node.toml"
 
     def dpkg(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        line = ["dpkg", f"--root={self.folder}", "--force-script-chrootless", "--force-depends", "--force-not-root", *words]
+        line = [
+            "dpkg",
+            f"--root={self.folder}",
+            "--force-script-chrootless",
+            "--force-depends",
+            "--force-not-root",
+            *words,
+        ]
         path = f"{os.environ['PATH']}:/usr/sbin:/sbin"  # dpkg looks for ldconfig and start-stop-daemon
         return subprocess.run(line, capture_output=True, text=True, check=False, env=dict(os.environ, PATH=path))
 
