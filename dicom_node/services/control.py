@@ -51,7 +51,8 @@ class Control:
         sock.settimeout(_CLIENT_S)
         request = read_line(sock)
         name = str(request.get("command"))
-        log.info("command.given", command=name)
+        if name != "status":  # which changes nothing, and is asked often
+            log.info("command.given", command=name)
         command = self._commands.get(name)
         if command is None:
             answer: Answer = {"error": f"this node does not know {name!r}: command and node are of different versions"}

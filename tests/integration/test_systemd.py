@@ -31,6 +31,7 @@ DROP_INS = {
     "dicom-node.socket": "[Socket]\nListenStream=\nListenStream=127.0.0.1:104\n",
     NODE: "[Service]\nWatchdogSec=4\n",  # as shipped it would take 20 s to see a hang
 }
+CREDENTIAL = "/etc/dicom-node/credentials/study.quiet_s"
 LOCK = """
 import sqlite3, time
 stranger = sqlite3.connect("/var/lib/dicom-node/ledger.sqlite", isolation_level=None)
@@ -120,6 +121,9 @@ def test_figure_23_a_bad_file_is_refused_with_its_line_and_the_node_goes_on(mach
     applied = [line for line in machine.log().splitlines() if '"reload.applied"' in line]
     assert '"applied": ["study.quiet_s"]' in applied[-1]
     assert '"restart_worker": ["analysis.threads"]' in applied[-1]
+    machine.run("install", "-o", "dicom-node", "-m", "400", "/dev/stdin", CREDENTIAL, given="3.0", check=True)
+    machine.systemctl("reload", NODE)
+    assert machine.log().count('"applied": ["study.quiet_s"]') == 2
     assert (machine.pid(NODE), echo(machine)) == (pid, 0)
 
 

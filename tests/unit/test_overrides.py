@@ -87,3 +87,12 @@ def test_a_credential_that_others_may_read_is_refused(config):
     file = credential(config, "destinations.my-pacs.host", "h", 0o444)
     with pytest.raises(SettingsError, match=f"chmod 400 {file}"):
         load(config)
+
+
+def test_what_systemd_has_brought_is_not_read_from_its_source_again(config, tmp_path, monkeypatch):
+    credential(config, "node.port", "1", 0o444)  # root's own, perhaps: not to be looked at
+    loaded = tmp_path / "loaded"
+    loaded.mkdir()
+    (loaded / "credentials_node.port").write_text("4005")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(loaded))
+    assert load(config).node.port == 4005

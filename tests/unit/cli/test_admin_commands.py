@@ -202,3 +202,25 @@ def test_what_is_parked_waits_until_it_is_tried_again(tmp_path):
         assert waiting.retry(connection, "", 6.0) == waiting.Changed(1, 0)
         assert waiting.count(connection) == waiting.Changed(1, 0)
     ledger.close()
+
+
+def test_init_asks_a_person_for_what_no_option_says(monkeypatch):
+    import argparse  # noqa: PLC0415 - beside its only use
+
+    from dicom_node.cli import init  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser()
+    init.add_arguments(parser)
+    typed = {"AE title of the PACS": "PACS9", "its host name or address": "127.0.0.1", "its DICOM port": "4242"}
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return next((value for key, value in typed.items() if question.startswith(key)), "")
+
+    answers = init._collect(parser.parse_args(["--port", "104"]), ask)
+    assert (answers.pacs_ae_title, answers.pacs_host, answers.pacs_port) == ("PACS9", "127.0.0.1", 4242)
+    assert (answers.port, answers.ae_title) == (104, "DICOMNODE")
+    assert len(asked) == 6
+    assert "[127.0.0.1]" in next(one for one in asked if one.startswith("our address"))
