@@ -76,6 +76,7 @@ def _on_a_machine(root: Path, rounds: int, console: Console) -> list[Figure]:
     root.mkdir()
     node = Figure("node READY", 3.0, "s")
     worker = Figure("worker READY", 10.0, "s")
+    stopped = Figure("SIGTERM to the end of the node, idle", 5.0, "s")
     idle = Figure("idle, node and worker together", 0.5, "% of a core")
     killed = {unit: Figure(f"SIGKILL of {unit}, to active again", 2.0, "s") for unit in (NODE, WORKER)}
     served = Figure("SIGKILL of the node, to a C-ECHO answered", 2.0, "s")
@@ -92,8 +93,9 @@ def _on_a_machine(root: Path, rounds: int, console: Console) -> list[Figure]:
             served.measured.append(_after_a_kill(machine))
             if number == 0:
                 idle.measured.append(_idle_share(machine))
-            machine.systemctl("stop", NODE, WORKER)
-    return [node, worker, *killed.values(), served, idle]
+            stopped.measured.append(_timed(lambda: machine.systemctl("stop", NODE)))
+            machine.systemctl("stop", WORKER)
+    return [node, worker, *killed.values(), served, stopped, idle]
 
 
 def _timed(action: Callable[[], object]) -> float:

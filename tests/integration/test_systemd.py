@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,15 @@ DROP_INS = {
     NODE: "[Service]\nWatchdogSec=4\n",  # as shipped it would take 20 s to see a hang
 }
 CREDENTIAL = "/etc/dicom-node/credentials/study.quiet_s"
+SEND = """
+from pathlib import Path
+from tempfile import mkdtemp
+from dicom_node.cli.demo import phantom, studies
+from dicom_node.dimse.scu import Peer, send
+to_send, _ = studies.collect(phantom.write(Path(mkdtemp())))
+for study in to_send:
+    send(Peer("DICOMNODE", "127.0.0.1", 104), "MODALITY", study.objects)
+"""
 LOCK = """
 import sqlite3, time
 stranger = sqlite3.connect("/var/lib/dicom-node/ledger.sqlite", isolation_level=None)
@@ -80,6 +90,30 @@ def test_the_port_is_passed_and_nobody_has_a_capability(machine):
         assert seen["Max core file size"].split()[4:6] == ["0", "0"]
         assert int(seen["Uid"].split()[1]) != 0
     assert machine.show(WORKER, "StatusText").startswith("ONNX Runtime")
+
+
+def test_a_study_is_answered_within_what_the_units_allow(machine):
+    sent = machine.python(SEND)
+    assert sent.returncode == 0, sent.stderr
+
+    def answered() -> list[dict[str, object]]:
+        status = json.loads(machine.dicom_node("status", "--json").stdout)
+        return status["latest"] if len(status["latest"]) == 2 and not status["jobs"]["waiting"] else []
+
+    results = until(answered, 60, "both studies are answered", every_s=1)
+    assert {one["state"] for one in results} == {"published"}
+    assert None not in {one["probability"] for one in results}, "not analysed"
+
+
+def test_the_worker_can_change_neither_ledger_nor_spool(machine):
+    def touch(where: str) -> subprocess.CompletedProcess[str]:
+        file = f"/var/lib/dicom-node/{where}/touched"
+        return machine.run("nsenter", "-t", str(machine.pid(WORKER)), "--mount", "touch", file)
+
+    for where in (".", "instances", "results"):
+        assert "Read-only file system" in touch(where).stderr, where
+    for where in ("work", "worker"):
+        assert touch(where).returncode == 0, where
 
 
 def test_the_units_are_free_of_mistakes(machine):
