@@ -183,8 +183,13 @@ def test_figure_17_a_peer_that_comes_while_the_node_is_down_waits_and_is_served(
     until(lambda: is_active(machine, NODE), 20, "the node is up again")
 
 
+def test_what_is_said_to_the_target_is_said_to_all(machine):
+    assert set(machine.show("dicom-node.target", "ConsistsOf").split()) == {"dicom-node.socket", NODE, WORKER}
+
+
 def test_stopping_ends_in_order(machine):
-    machine.systemctl("stop", "dicom-node.socket", NODE, WORKER)
+    machine.systemctl("stop", "dicom-node.target")
+    until(lambda: machine.show(NODE, "ActiveState") == machine.show(WORKER, "ActiveState") == "inactive", 60, "the end")
     for unit in (NODE, WORKER):
         assert (machine.show(unit, "Result"), machine.show(unit, "ExecMainStatus")) == ("success", "0"), machine.log()
     assert echo(machine) != 0
