@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
+import types
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dicom_node import overrides
 from dicom_node.core.errors import SettingsError
 from dicom_node.destination_settings import AE_TITLE, DESTINATION_KINDS, DestinationSettings
+from dicom_node.overrides import Override
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -220,7 +223,7 @@ class Settings(_Section):
 
 
 def load(path: Path) -> Settings:
-    """Read a configuration file; relative paths in it are resolved against its folder.
+    """Read a configuration file and what overrides it; relative paths are resolved against the file's folder.
 
     Raises SettingsError: one line a problem, each `file:line: key: what is wrong; what is allowed`.
     """
@@ -234,15 +237,68 @@ def load(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         message = f"{path}: not valid TOML: {error}"
         raise SettingsError(message) from error
+    sources = _override(raw, path)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(path, text, problem) for problem in error.errors())) from error
+        raise SettingsError(
+            "\n".join(_explain((path, text), problem, sources) for problem in error.errors())
+        ) from error
     return _resolved(settings, path.resolve().parent)
 
 
-def _explain(path: Path, text: str, problem: Any) -> str:
-    """Return one problem as `file:line: key: message`, naming what is allowed."""
+def _override(raw: dict[str, Any], path: Path) -> dict[tuple[str | int, ...], str]:
+    """Put in what overrides the file; return where each of these values came from."""
+    found = overrides.collect(path)
+    return {overrides.place(raw, one, _value_of(one)): one.source for one in found}
+
+
+def _value_of(override: Override) -> Any:
+    """Return the value in the type that the key wants: text as it is, a path to the file, all else read as TOML."""
+    wanted = _annotation(override.key)
+    if wanted is Path and override.file is not None:
+        return str(override.file)
+    if wanted in {str, Path} or get_origin(wanted) is Literal:
+        return override.text
+    try:
+        return tomllib.loads(f"value = {override.text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return override.text
+
+
+def _annotation(key: tuple[str, ...]) -> Any:
+    """Return the type of a setting, or None where there is no such one."""
+    found: Any = Settings
+    parts = list(key)
+    while parts:
+        if get_origin(found) is tuple:  # a block by its name
+            found = get_args(found)[0]
+            parts.pop(0)
+            continue
+        if found is DestinationSettings:
+            return next((_field(kind, parts[0]) for kind in DESTINATION_KINDS.values() if _field(kind, parts[0])), None)
+        found = _field(found, parts.pop(0))
+    return found
+
+
+def _field(section: Any, name: str) -> Any:
+    """Return the type of a section's setting, or None where it has no such one."""
+    if not (isinstance(section, type) and issubclass(section, BaseModel)) or name not in section.model_fields:
+        return None
+    return _plain(section.model_fields[name].annotation)
+
+
+def _plain(annotation: Any) -> Any:
+    """Return the type that a setting has where it is set: of one that may be absent, the other alternative."""
+    if get_origin(annotation) not in {Union, types.UnionType}:
+        return annotation
+    present = [one for one in get_args(annotation) if one is not type(None)]
+    return present[0] if len(present) == 1 else None
+
+
+def _explain(file: tuple[Path, str], problem: Any, sources: dict[tuple[str | int, ...], str]) -> str:
+    """Return one problem as `file:line: key: message`, naming what is allowed; or the variable instead of the line."""
+    path, text = file
     location = tuple(problem["loc"])
     kind = str(location[2]) if location[0:1] == ("destinations",) and location[2:] else ""  # the union's tag
     location = location[:2] + location[3:] if kind else location
@@ -256,7 +312,9 @@ def _explain(path: Path, text: str, problem: Any) -> str:
             message = "is required"
         if problem["type"] == "union_tag_invalid":
             message = f"unknown kind; allowed here: {', '.join(DESTINATION_KINDS)}"
-    return f"{path}:{_line_of(text, location)}: {key or 'settings'}: {message}"
+    meant = (name for at, name in sources.items() if location[: len(at)] == at or at[: len(location)] == location)
+    source = next(meant, None)
+    return f"{source or f'{path}:{_line_of(text, location)}'}: {key or 'settings'}: {message}"
 
 
 def _allowed(location: tuple[Any, ...], kind: str) -> list[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
+from dicom_node.cli import exits
+from dicom_node.cli.words import print_json
 from dicom_node.ledger.backup import back_up
 from dicom_node.ledger.spool import StateFolders
 
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where to put it."""
     parser.add_argument("folder", type=Path, help="a new folder for it, best on another disk")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Back up ledger, configuration and audit key, without stopping the node."""
     settings = configuration.load(arguments.config)
     head = back_up(StateFolders(settings.node.state_dir), arguments.config, arguments.folder)
+    if arguments.json:
+        print_json({"folder": str(arguments.folder), "head": str(head)})
+        return exits.GOOD
     print(f"{arguments.folder}: ledger, configuration and audit key, no images; audit head {head}")
-    return 0
+    return exits.GOOD

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from dicom_node import overrides
 from dicom_node import settings as configuration
+from dicom_node.cli.words import print_json
 from dicom_node.destination_settings import address_of
 from dicom_node.dimse import tls
 from dicom_node.dimse.tls import TlsFiles
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from dicom_node.settings import TlsSettings
 
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing: --config is all it needs."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the output format."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,7 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings = configuration.load(arguments.config)
     node = settings.node
     left = _days_left(node.tls) if node.tls is not None else None
+    if arguments.json:
+        facts = {"config": str(arguments.config), "tls_days_left": left, "settings": settings.model_dump(mode="json")}
+        print_json(facts)
+        return 0
     print(f"{arguments.config}: good")
+    for override in overrides.collect(arguments.config):
+        print(f"{'.'.join(override.key)} comes from {override.source}")
     print(f"listens as {node.ae_title} on {node.host}:{node.port}, keeps its state in {node.state_dir}")
     for peer in node.peers:
         print(f"lets in {peer.ae_title} from {', '.join(peer.addresses)}")

@@ -37,6 +37,11 @@ class Admission(Generic[T]):
         self._inside: set[T] = set()
         self._refusals: Counter[str] = Counter()
 
+    def limit(self, most_associations: int, pending_per_address: int) -> None:
+        """Go by other caps from now on; nobody who is inside has to leave."""
+        with self._lock:
+            self._most, self._per_address = most_associations, pending_per_address
+
     def enter(self, newcomer: T) -> bool:
         """Let a connection in; False where it must be closed at once.
 

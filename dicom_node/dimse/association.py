@@ -131,7 +131,7 @@ class Association:
             message = "something came behind A-ASSOCIATE-RQ before its answer"
             raise ProtocolViolation(message, pdu.AbortReason.UNEXPECTED_PDU)
         if not house.accepting():
-            message = "the disk is nearly full or has failed: no new association until there is room"
+            message = "no new association is taken now: the disk is nearly full or failed, or the queue is drained"
             raise Rejection(message, *_NO_SEAT)
         if not house.admission.seat(self):
             message = "as many associations as may be are open (node.max_associations)"

@@ -24,6 +24,7 @@ _BACKLOG = 128
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _PAUSE_S = 0.05
+_TURN_MS = 500  # how often the loop shows that it turns, with nothing to accept
 _TURNED_AWAY_S = 0.005  # without descriptors: enough to give other threads a turn
 
 
@@ -41,10 +42,11 @@ def listen(host: str, port: int, inherited: int | None) -> socket.socket:
 class Listener:
     """Accepts connections in a thread of its own and gives each association a thread of its own."""
 
-    def __init__(self, sock: socket.socket, house: House) -> None:
+    def __init__(self, sock: socket.socket, house: House, on_turn: Callable[[], None] = lambda: None) -> None:
         sock.setblocking(False)  # noqa: FBT003 - as the method is
         self._socket = sock
         self._house = house
+        self._on_turn = on_turn
         self._wake_read, self._wake_write = os.pipe()
         # Held back so that a connection can be accepted, and closed, when no descriptor is left.
         self._spare = os.open(os.devnull, os.O_RDONLY)
@@ -59,6 +61,10 @@ class Listener:
         """Begin to accept."""
         self._thread.start()
 
+    def apply(self, house: House) -> None:
+        """Let in whoever comes from now on by another house's rules."""
+        self._house = house
+
     def close(self) -> None:
         """Stop accepting. A socket that somebody else opened stays open there, and peers wait in its backlog."""
         os.write(self._wake_write, b"x")
@@ -72,9 +78,12 @@ class Listener:
         poller.register(self._socket, select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poller.poll()}
+            self._on_turn()
+            ready = {descriptor for descriptor, _ in poller.poll(_TURN_MS)}
             if self._wake_read in ready:
                 return
+            if not ready:
+                continue
             try:
                 sock, address = self._socket.accept()
             except OSError as error:

@@ -7,8 +7,10 @@ proposes for it: the data set is stored as it comes and never decoded here.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
+from dicom_node.core.errors import SettingsError
 from dicom_node.core.study import Received, StoreRequest
 from dicom_node.dimse import tls
 from dicom_node.dimse.admission import Admission
@@ -37,7 +39,7 @@ __all__ = [
     "WholeObjects",
 ]
 
-_IN_FLIGHT_S = 25.0  # less than the supervisor waits before it kills
+_IN_FLIGHT_S = 30.0  # less than systemd and the supervisor wait before they kill
 _STALLED_S = 3.0
 
 
@@ -49,6 +51,7 @@ class StorageScp:
     exception is answered "out of resources", so that the peer keeps the instance.
     on_report, where given, takes the reports of Storage Commitment that a PACS sends on an association of its own.
     accepting says whether a new association may be had; where not, it is rejected as "try again later".
+    on_turn is called about twice a second by the thread that accepts, as a sign that it does.
     """
 
     def __init__(
@@ -57,11 +60,14 @@ class StorageScp:
         open_sink: Callable[[StoreRequest], Sink],
         on_report: Callable[[Report], int] | None = None,
         accepting: Callable[[], bool] = lambda: True,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._services = Services(open_sink, on_report)
         self._admission: Admission[Association] = Admission(settings.max_associations, settings.pending_per_address)
         self._accepting = accepting
+        self._on_turn = on_turn
+        self._paused = threading.Event()
         self._listener: Listener | None = None
 
     @property
@@ -77,10 +83,8 @@ class StorageScp:
 
         Raises OSError where the port cannot be had, SettingsError where certificate, key or CA cannot be used.
         """
-        settings = self._settings
-        context = tls.server_context(settings.tls) if settings.tls is not None else None
-        house = House(settings, self._services, self._admission, AllowList(settings.peers), context, self._accepting)
-        self._listener = Listener(listen(settings.host, settings.port, settings.listen_fd), house)
+        settings, house = self._settings, self._house()
+        self._listener = Listener(listen(settings.host, settings.port, settings.listen_fd), house, self._on_turn)
         self._listener.start()
 
     def stop(self) -> None:
@@ -89,6 +93,38 @@ class StorageScp:
             self._listener.close()
             self._listener = None
             drain(self._admission.inside, _IN_FLIGHT_S, _STALLED_S)
+
+    def apply(self, settings: ScpSettings) -> None:
+        """Serve associations that come from now on by these settings; where we listen stays what it is.
+
+        Raises SettingsError where certificate, key or CA cannot be used; then nothing has changed.
+        """
+        before, self._settings = self._settings, settings
+        try:
+            house = self._house()
+        except SettingsError:
+            self._settings = before
+            raise
+        self._admission.limit(settings.max_associations, settings.pending_per_address)
+        if self._listener is not None:
+            self._listener.apply(house)
+
+    def pause(self) -> None:
+        """Reject new associations as transient, so that peers come back by themselves; those that are open go on."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Accept associations again."""
+        self._paused.clear()
+
+    def _house(self) -> House:
+        settings = self._settings
+        context = tls.server_context(settings.tls) if settings.tls is not None else None
+        allowed = AllowList(settings.peers)
+        return House(settings, self._services, self._admission, allowed, context, self._may_enter)
+
+    def _may_enter(self) -> bool:
+        return not self._paused.is_set() and self._accepting()
 
     def refusals(self) -> dict[str, int]:
         """Return how many connections and associations were refused, by kind."""

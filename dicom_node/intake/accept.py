@@ -66,6 +66,10 @@ class Intake:
         self._arriving: set[str] = set()
         self._arrived = threading.Condition()
 
+    def apply(self, settings: IntakeSettings) -> None:
+        """Go by these settings from the next instance on."""
+        self._settings = settings
+
     def open(self, request: StoreRequest) -> Arriving:
         """Begin to keep an instance.
 

@@ -164,10 +164,10 @@ def after(connection: Connection, seq: int, limit: int) -> list[Record]:
     return [Record(*row) for row in connection.execute(query)]
 
 
-def verify(records: Iterable[Record], known_heads: Sequence[Head] = ()) -> Verdict:
-    """Check a trail from its first record, and against heads that were written down elsewhere."""
-    expected = {known.seq: known.hash for known in known_heads}
-    end = Head()
+def verify(records: Iterable[Record], known_heads: Sequence[Head] = (), start: Head | None = None) -> Verdict:
+    """Check a trail from its first record, or from the one behind `start`, and against heads written down elsewhere."""
+    end = start or Head()
+    expected = {known.seq: known.hash for known in known_heads if known.seq > end.seq}
     for record in _guarded(records):
         problem = _flaw(record, end) if isinstance(record, Record) else f"record {end.seq + 1}: {record}"
         if problem is None and expected.get(record.seq, record.hash) != record.hash:

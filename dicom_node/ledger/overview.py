@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, func, select
 from sqlalchemy.pool import NullPool
 
 from dicom_node.core.errors import LedgerError
-from dicom_node.ledger.audit import Record, audit
+from dicom_node.ledger.audit import Head, Record, Verdict, after, audit, verify
 from dicom_node.ledger.database import (
     analysis,
     delivery,
@@ -69,6 +69,14 @@ class Overview:
         """Yield a connection that cannot write."""
         with self._engine.connect() as connection:
             yield connection
+
+    def verify_end(self, records: int) -> tuple[Verdict, int]:
+        """Check that the last records of the audit trail follow each other; returns how many were looked at, too."""
+        with self.reading() as connection:
+            end = connection.execute(select(func.max(audit.c.seq))).scalar() or 0
+            found = after(connection, max(end - records, 0), records)
+        start = Head(found[0].seq - 1, found[0].previous) if found else None
+        return verify(found, (), start), len(found)
 
     def is_sound(self) -> bool:
         """Tell whether SQLite finds the file undamaged (PRAGMA quick_check); reads all of it."""

@@ -35,6 +35,10 @@ class Space:
         self._marks = marks
         self._failure = ""
 
+    def apply(self, marks: Watermarks) -> None:
+        """Go by these watermarks from now on."""
+        self._marks = marks
+
     @property
     def problem(self) -> str:
         """What keeps the node from receiving, in words; empty where nothing does."""

@@ -43,6 +43,11 @@ class StateFolders:
         return self.root / "work"
 
     @property
+    def worker(self) -> Path:
+        """What the worker keeps from one start to the next; it writes here and into `work` only."""
+        return self.root / "worker"
+
+    @property
     def analyses(self) -> Path:
         """What was found in each image: rendering and maps."""
         return self.root / "analyses"
@@ -58,9 +63,14 @@ class StateFolders:
         return self.root / "worker.sock"
 
     @property
+    def control(self) -> Path:
+        """The Unix socket for an administrator's commands."""
+        return self.root / "control.sock"
+
+    @property
     def strikes(self) -> Path:
         """Where the worker counts the images in a row that its engine did not answer."""
-        return self.root / "engine-strikes.json"
+        return self.worker / "engine-strikes.json"
 
     @property
     def rebuilds(self) -> Path:
@@ -99,7 +109,8 @@ class StateFolders:
 
     def create(self) -> None:
         """Make the folders, readable by the service user only."""
-        for folder in (self.root, self.incoming, self.instances, self.work, self.analyses, self.results):
+        below = (self.incoming, self.instances, self.work, self.worker, self.analyses, self.results)
+        for folder in (self.root, *below):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # All at once, so that receiving makes none: each new folder costs a sync of its own.
         for number in range(256):

@@ -49,17 +49,12 @@ class Auditor:
 
     def note_start(self, settings: Settings, software: Software, bundle_sha256: str) -> None:
         """Note with what the node starts, and whether the trail is older than a head that was written down."""
-        plain, digest, now = plain_settings(settings), settings_digest(settings), self._clock()
+        digest, now = settings_digest(settings), self._clock()
         with self._ledger.transaction() as connection:
             trouble = self._rewound(connection)
             if trouble:
                 audit.note(connection, now, "audit.rewound", detail=trouble)
-            before = audit.last(connection, "configuration.changed")
-            if before is None or before.details()["config_sha256"] != digest:
-                names = changed_settings(before.details()["settings"], plain) if before else []
-                detail = f"changed: {', '.join(names)}" if names else "first start"
-                facts: dict[str, Any] = {"config_sha256": digest, "settings": plain}
-                audit.note(connection, now, "configuration.changed", detail=detail, **facts)
+            self._note_changes(connection, settings)
             audit.note(
                 connection,
                 now,
@@ -72,6 +67,26 @@ class Auditor:
             )
         if trouble:
             log.error("audit.rewound", reason=trouble)
+
+    def note_settings(self, settings: Settings) -> None:
+        """Note that the settings were read again, and which of them changed."""
+        with self._ledger.transaction() as connection:
+            self._note_changes(connection, settings)
+            detail = "the settings were read again"
+            audit.note(
+                connection, self._clock(), "node.reloaded", detail=detail, config_sha256=settings_digest(settings)
+            )
+
+    def _note_changes(self, connection: Any, settings: Settings) -> None:
+        """Note the settings where they are not those of the last record about them."""
+        plain, digest = plain_settings(settings), settings_digest(settings)
+        before = audit.last(connection, "configuration.changed")
+        if before is not None and before.details()["config_sha256"] == digest:
+            return
+        names = changed_settings(before.details()["settings"], plain) if before else []
+        detail = f"changed: {', '.join(names)}" if names else "first start"
+        facts: dict[str, Any] = {"config_sha256": digest, "settings": plain}
+        audit.note(connection, self._clock(), "configuration.changed", detail=detail, **facts)
 
     def note_stop(self) -> None:
         """Note that the node stops in order; after this the head stands in the log."""

@@ -9,7 +9,7 @@ import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import audit, jobs, outbox, results, storage
+from dicom_node.ledger import audit, jobs, results, storage
 from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, publish_folder
@@ -27,8 +27,6 @@ from dicom_node.services.messages import (
     Purge,
     Purged,
     Reference,
-    Revive,
-    Revived,
     ViewToCompose,
     listen,
 )
@@ -85,8 +83,18 @@ class Dispatcher:
         self._dice = dice
         self._threads = threads
         self._purge = purge
+        self._workers = 0
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
+
+    def apply(self, settings: DispatchSettings) -> None:
+        """Go by these settings from the next job on."""
+        self._settings = settings
+
+    @property
+    def workers(self) -> int:
+        """How many workers are connected."""
+        return self._workers
 
     def run(self) -> None:
         """Accept workers until the node stops."""
@@ -98,14 +106,13 @@ class Dispatcher:
                 continue
             number += 1
             channel = Channel(sock)
-            self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel))  # type: ignore[misc]
+            turn_s = self._settings.timeout_s + 2 * _GRACE_S + _LONG_POLL_S
+            self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel), turn_s)  # type: ignore[misc]
         self._listener.close()
 
     def _serve(self, channel: Channel) -> None:
         try:
             hello = channel.receive(_GRACE_S)
-            if isinstance(hello, Revive):
-                channel.send(self._revive(hello))
             if isinstance(hello, Purge):
                 channel.send(Purged(self._purge(hello.study_instance_uid)))
             if not isinstance(hello, Hello):
@@ -116,21 +123,16 @@ class Dispatcher:
                 log.warning("bundle.changed", before=self._settings.bundle_sha256, now=hello.bundle_sha256)
                 self._threads.stopping.set()
                 return
-            while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
-                self._serve_one(channel)
+            self._workers += 1
+            try:
+                while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
+                    self._serve_one(channel)
+            finally:
+                self._workers -= 1
         except (EOFError, OSError, ValueError) as error:
             log.info("worker.left", cause=type(error).__name__)
         finally:
             channel.close()
-
-    def _revive(self, request: Revive) -> Revived:
-        with self._ledger.transaction() as connection:
-            count = outbox.revive(connection, request.study_instance_uid, self._clock(), request.destination)
-            study, detail = request.study_instance_uid, f"{count} deliveries are tried again, by hand"
-            audit.note(connection, self._clock(), "delivery.revived", study=study, detail=detail)
-        log.info("delivery.revived", study=request.study_instance_uid or None, deliveries=count)
-        self._bell.ring()
-        return Revived(count)
 
     def _serve_one(self, channel: Channel) -> None:
         lease = self._lease()

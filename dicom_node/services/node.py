@@ -3,65 +3,78 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import random
+import threading
 import time
-from datetime import datetime, timezone
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from dicom_node import __version__
+from dicom_node import settings as configuration
 from dicom_node.core.errors import LedgerError, LedgerUnavailable, SettingsError, StateFolderBusy
-from dicom_node.core.study import Quiet
-from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
-from dicom_node.dimse.tls import days_left
-from dicom_node.intake.accept import Intake, IntakeSettings
-from dicom_node.ledger import jobs, outbox, studies
+from dicom_node.dimse.scp import StorageScp
+from dicom_node.intake.accept import Intake
+from dicom_node.ledger import audit, jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
-from dicom_node.ledger.space import Space, Watermarks
+from dicom_node.ledger.space import Space
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services import process
+from dicom_node.ledger.standing import standing
+from dicom_node.services import desk, notify, process, reception, reloading
+from dicom_node.services.asking import Answer
 from dicom_node.services.auditing import Auditor
 from dicom_node.services.closing import Closer
-from dicom_node.services.delivering import Courier
+from dicom_node.services.control import Control
+from dicom_node.services.couriers import Couriers
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
 from dicom_node.services.keeping import GuardedIntake, Keeper
+from dicom_node.services.notify import Notifier
 from dicom_node.services.scrubbing import Scrubber
 from dicom_node.services.software import installed_software, settings_digest
 from dicom_node.services.syslog import SyslogSender
-from dicom_node.services.threads import Bell, Threads
+from dicom_node.services.threads import TURN_S, Bell, Threads
 
 if TYPE_CHECKING:
-    from dicom_node.settings import PeerSettings, Settings
+    from collections.abc import Callable
+
+    from dicom_node.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _LOCK_WAIT_S = 15.0
 _STOP_S = 10.0
+_LOOK_S, _TELL_S = 0.5, 5.0
+_LISTENER = "listener"
 _BIND_TRIES = 20
-_MIB = 1 << 20
-_EXPIRES_SOON_DAYS = 30.0
+# Longest turns, seconds: one that waits for peers, one study to purge or a batch to send, and one large file to read.
+_PURGE_S, _SEND_S, _READ_S = 300.0, 120.0, 1800.0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until SIGTERM; returns the exit status (1: failed, restart it; 3: the ledger needs a person)."""
-    settings = process.begin("node", argv)
-    folders = StateFolders(settings.node.state_dir)
+    start = process.begin("node", argv)
+    surroundings = Surroundings(start.config, notify.notifier(), notify.passed_socket())
+    folders = StateFolders(start.settings.node.state_dir)
     try:
         folders.create()
         _take_lock(folders)
-        Space(folders, _watermarks(settings)).tend()  # a full disk: the ledger may need its reserve to be opened
+        Space(folders, reception.watermarks(start.settings)).tend()  # a full disk: the ledger may need its reserve
         ledger = open_ledger(folders.ledger)
     except StateFolderBusy as error:
         log.error("state_folder.busy", reason=str(error))  # noqa: TRY400 - said in one line
         return process.EXIT_FAILED
     except (LedgerError, OSError) as error:
         log.error("ledger.unusable", reason=str(error), state_dir=str(folders.root))  # noqa: TRY400 - said in one line
+        surroundings.notifier.status(f"the ledger needs a person: {error}")
         return process.EXIT_LEDGER
-    node = Node(settings, folders, ledger)
+    node = Node(start.settings, folders, ledger, surroundings)
     process.on_stop_signal(node.threads.stopping.set)
+    process.on_reload_signal(node.reload_wanted.set)
     try:
         return node.run()
     except LedgerUnavailable as error:
@@ -85,34 +98,58 @@ def _take_lock(folders: StateFolders) -> None:
             return
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the node got from whoever started it: its configuration file, systemd's ear, and a listening socket."""
+
+    config: Path
+    notifier: Notifier
+    listen_fd: int | None = None
+
+
 class Node:
     """The parts of the node, wired together."""
 
-    def __init__(self, settings: Settings, folders: StateFolders, ledger: Database) -> None:
+    def __init__(self, settings: Settings, folders: StateFolders, ledger: Database, surroundings: Surroundings) -> None:
         self._settings = settings
         self._folders = folders
         self._ledger = ledger
+        self._surroundings = surroundings
         self._bundle_sha256 = installed_bundle(settings.analysis)
         self.threads = Threads()
+        self.reload_wanted = threading.Event()
+        self._reloading = threading.Lock()
+        self._accepting = False
+        self._started = time.monotonic()
         self._bell = Bell()
         self._software = installed_software()
-        self._quiet = Quiet(settings.study.quiet_s, settings.study.max_wait_s)
-        self._space = Space(folders, _watermarks(settings))
+        self._space = Space(folders, reception.watermarks(settings))
         self._keeper = Keeper(ledger, folders, self._space, settings.keep.days, time.time, self.threads.stopping)
         self._intake = Intake(
             ledger,
             folders,
-            IntakeSettings(
-                quiet=self._quiet,
-                bundle_sha256=self._bundle_sha256,
-                reserve_bytes=settings.node.reserve_mib * _MIB,
-            ),
+            reception.intake_settings(settings, self._bundle_sha256),
             clock=time.time,
             on_recorded=self._bell.ring_soon,
         )
-        guarded = GuardedIntake(self._intake.open, self._space)
-        self._scp = StorageScp(_scp_settings(settings), guarded.open, accepting=self._space.accepting)
+        self._scp = StorageScp(
+            reception.scp_settings(settings, surroundings.listen_fd),
+            GuardedIntake(self._intake.open, self._space).open,
+            accepting=self._space.accepting,
+            on_turn=lambda: self.threads.heartbeats.beat(_LISTENER),
+        )
         self._auditor = Auditor(ledger, folders.audit_heads, self._scp.refusals, time.time, self.threads.stopping)
+        self._dispatcher = Dispatcher(
+            self._dispatch_settings(),
+            ledger=ledger,
+            folders=folders,
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            threads=self.threads,
+            purge=self._keeper.purge_on_request,
+        )
+        self._couriers = Couriers(ledger, folders, self._bell, self.threads, settings.node.ae_title)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""
@@ -127,16 +164,23 @@ class Node:
             address = f"{self._settings.node.host}:{self._settings.node.port}"
             log.error("port.unavailable", address=address, cause=type(error).__name__)  # noqa: TRY400 - in one line
             return process.EXIT_FAILED
+        self._accepting = True
+        self.threads.heartbeats.expect(_LISTENER, TURN_S)
         log.info(
             "node.ready",
             ae_title=self._settings.node.ae_title,
             host=self._settings.node.host,
             port=self._scp.port,
+            socket="passed" if self._surroundings.listen_fd is not None else "own",
             bundle=self._bundle_sha256,
             destinations=[destination.name for destination in self._settings.destinations],
         )
-        self.threads.stopping.wait()
+        self._surroundings.notifier.ready(self._in_words())
+        self.threads.start("teller", self._tell)
+        self._look_after()
         log.info("node.stopping")
+        self._surroundings.notifier.stopping()
+        self._accepting = False
         self._bell.ring()
         self._scp.stop()
         self.threads.join(_STOP_S)
@@ -145,14 +189,62 @@ class Node:
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
 
-    def _watch_certificate(self) -> None:
-        """Say so in time that our certificate expires: a peer that checks it stops sending that day."""
-        files = _tls_files(self._settings)
-        if files is None:
-            return
-        left = days_left(files.certificate, datetime.now(timezone.utc))
-        if left < _EXPIRES_SOON_DAYS:
-            log.warning("certificate.expires", certificate=str(files.certificate), days_left=round(left, 1))
+    def _look_after(self) -> None:
+        """Until told to stop: reload when asked, and give signs of life for as long as every loop turns."""
+        said: tuple[str, ...] = ()
+        alive_at = 0.0
+        while not self.threads.stopping.wait(_LOOK_S):
+            if self.reload_wanted.is_set():
+                self.reload_wanted.clear()
+                self.reload()
+            late = self.threads.heartbeats.late()
+            if late != said:
+                log.log(logging.ERROR if late else logging.INFO, "loops.late" if late else "loops.turn", loops=late)
+                said = late
+            now = time.monotonic()
+            if not late and now - alive_at >= self._surroundings.notifier.every_s:
+                self._surroundings.notifier.alive()
+                alive_at = now
+
+    def _tell(self) -> None:
+        """Keep the line fresh that `systemctl status` shows."""
+        while not self.threads.stopping.is_set():
+            self._surroundings.notifier.status(self._in_words())
+            self.threads.stopping.wait(_TELL_S)
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration again and apply what can be; a bad file changes nothing. Returns what was done."""
+        with self._reloading:
+            try:
+                wanted = configuration.load(self._surroundings.config)
+            except SettingsError as error:
+                log.error("reload.refused", reason=str(error))  # noqa: TRY400 - said in one line
+                return {"refused": str(error)}
+            found = reloading.changes(self._settings, wanted)
+            settings = reloading.in_force(self._settings, wanted)
+            try:
+                self._scp.apply(reception.scp_settings(settings, self._surroundings.listen_fd))
+            except SettingsError as error:
+                log.error("reload.refused", reason=str(error))  # noqa: TRY400 - said in one line
+                return {"refused": str(error)}
+            self._settings = settings
+            self._auditor.note_settings(settings)
+            self._intake.apply(reception.intake_settings(settings, self._bundle_sha256))
+            self._space.apply(reception.watermarks(settings))
+            self._dispatcher.apply(self._dispatch_settings())
+            self._couriers.apply(settings.destinations)
+            log.info("reload.applied", **asdict(found))
+            return asdict(found)
+
+    def _dispatch_settings(self) -> DispatchSettings:
+        return DispatchSettings(
+            bundle_sha256=self._bundle_sha256,
+            timeout_s=self._settings.analysis.timeout_s,
+            crash_limit=self._settings.analysis.crash_limit,
+            destinations=tuple(destination.name for destination in self._settings.destinations),
+            config_sha256=settings_digest(self._settings),
+            software_sha256=self._software.sha256,
+        )
 
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
@@ -166,61 +258,81 @@ class Node:
         log.info("ledger.recovered", jobs=released, deliveries=interrupted)
 
     def _start_threads(self) -> None:
-        dispatcher = Dispatcher(
-            DispatchSettings(
-                bundle_sha256=self._bundle_sha256,
-                timeout_s=self._settings.analysis.timeout_s,
-                crash_limit=self._settings.analysis.crash_limit,
-                destinations=tuple(destination.name for destination in self._settings.destinations),
-                config_sha256=settings_digest(self._settings),
-                software_sha256=self._software.sha256,
-            ),
-            ledger=self._ledger,
-            folders=self._folders,
-            bell=self._bell,
-            clock=time.time,
-            dice=random.random,
-            threads=self.threads,
-            purge=self._keeper.purge_on_request,
-        )
-        closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, self.threads.stopping)
-        self.threads.start("dispatcher", dispatcher.run)
+        stopping = self.threads.stopping
+        closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, stopping)
+        control = Control(self._folders.control, self._commands(), stopping)
+        self.threads.start("dispatcher", self._dispatcher.run)
         self.threads.start("closer", closer.run)
+        self.threads.start("control", control.run)
         self.threads.start("auditor", self._auditor.run)
-        self.threads.start("keeper", self._keeper.run)
-        self.threads.start("scrubber", self._scrubber().run)
+        self.threads.start("keeper", self._keeper.run, _PURGE_S)
+        self.threads.start("scrubber", self._scrubber().run, _READ_S)
         if self._settings.audit.syslog:
-            sender = SyslogSender(
-                self._settings.audit, self._settings.node.ae_title, self._ledger, self.threads.stopping
-            )
-            self.threads.start("syslog", sender.run)
-        for destination in self._settings.destinations:
-            courier = Courier(
-                destination,
-                self._settings.node.ae_title,
-                ledger=self._ledger,
-                folders=self._folders,
-                bell=self._bell,
-                clock=time.time,
-                dice=random.random,
-                stopping=self.threads.stopping,
-            )
-            self.threads.start(f"courier-{destination.name}", partial(self._deliver, courier, destination.name))
-
-    def _deliver(self, courier: Courier, destination: str) -> None:
-        """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again."""
-        with self._ledger.transaction() as connection:
-            outbox.release_all(connection, destination)
-        courier.run()
+            sender = SyslogSender(self._settings.audit, self._settings.node.ae_title, self._ledger, stopping)
+            self.threads.start("syslog", sender.run, _SEND_S)
+        self._couriers.apply(self._settings.destinations)
 
     def _scrubber(self) -> Scrubber:
-        recording = (self._quiet, self._bundle_sha256)
+        recording = (reception.quiet_of(self._settings), self._bundle_sha256)
         speed = self._settings.keep.scrub_mib_per_s
         return Scrubber(self._ledger, self._folders, recording, speed, time.time, self.threads.stopping)
 
+    def _commands(self) -> dict[str, Callable[[Answer], Answer]]:
+        return {
+            "status": lambda _request: self._status(),
+            "reload": lambda _request: self.reload(),
+            "pause": lambda _request: self._pause(),
+            "resume": lambda _request: self._resume(),
+            **desk.commands(self._ledger, self._bell),
+        }
+
+    def _pause(self) -> Answer:
+        self._scp.pause()
+        self._accepting = False
+        self._note("node.paused", "no new associations, by hand")
+        return self._status()
+
+    def _resume(self) -> Answer:
+        self._scp.resume()
+        self._accepting = True
+        self._note("node.resumed", "associations are taken again, by hand")
+        return self._status()
+
+    def _note(self, event: str, detail: str) -> None:
+        with self._ledger.transaction() as connection:
+            audit.note(connection, time.time(), event, detail=detail)
+        log.warning(event)
+
+    def _status(self) -> Answer:
+        names = tuple(destination.name for destination in self._settings.destinations)
+        with self._ledger.transaction() as connection:
+            found = standing(connection, names)
+        return {
+            **found,
+            "at": time.time(),
+            "running_for_s": time.monotonic() - self._started,
+            "accepting": self._accepting and self._space.accepting(),
+            "problem": self._space.problem,
+            "refused": self._scp.refusals(),
+            "workers": self._dispatcher.workers,
+            "bundle_sha256": self._bundle_sha256,
+            "version": __version__,
+            "late_loops": list(self.threads.heartbeats.late()),
+            "pid": os.getpid(),
+        }
+
+    def _in_words(self) -> str:
+        """Return the line that `systemctl status` shows."""
+        problem = self._space.problem
+        state = f"not accepting ({problem})" if problem else "accepting" if self._accepting else "not accepting"
+        workers = self._dispatcher.workers
+        joined = {0: "no worker yet", 1: "1 worker"}.get(workers, f"{workers} workers")
+        title, port = self._settings.node.ae_title, self._scp.port
+        return f"{state} as {title} on port {port}; {desk.waiting(self._ledger)}; {joined}"
+
     def _listen(self) -> None:
         """Listen; an earlier node that was killed may hold the port for a moment."""
-        self._watch_certificate()
+        reception.warn_of_expiry(self._settings)
         for attempt in range(_BIND_TRIES):
             try:
                 self._scp.start()
@@ -230,46 +342,6 @@ class Node:
                 time.sleep(0.1)
             else:
                 return
-
-
-def _watermarks(settings: Settings) -> Watermarks:
-    keep = settings.keep
-    return Watermarks(
-        hard=settings.node.reserve_mib * _MIB,
-        soft=keep.soft_reserve_mib * _MIB,
-        reserve=keep.ledger_reserve_mib * _MIB,
-    )
-
-
-def _tls_files(settings: Settings) -> TlsFiles | None:
-    tls = settings.node.tls
-    return TlsFiles(tls.certificate, tls.key, tls.ca) if tls is not None else None
-
-
-def _scp_settings(settings: Settings) -> ScpSettings:
-    node = settings.node
-    return ScpSettings(
-        ae_title=node.ae_title,
-        host=node.host,
-        port=node.port,
-        peers=tuple(_allowed(peer) for peer in node.peers),
-        max_associations=node.max_associations,
-        pending_per_address=node.pending_per_address,
-        request_timeout_s=node.request_timeout_s,
-        pace=Pace(idle_s=node.network_timeout_s, pdu_s=node.pdu_timeout_s),
-        tls=_tls_files(settings),
-        max_object_bytes=node.max_object_mib * _MIB,
-    )
-
-
-def _allowed(peer: PeerSettings) -> AllowedPeer:
-    return AllowedPeer(
-        ae_title=peer.ae_title,
-        networks=peer.networks,
-        certificate_sha256=peer.certificate_sha256,
-        sop_classes=frozenset(peer.sop_classes),
-        associations_per_minute=peer.associations_per_minute,
-    )
 
 
 if __name__ == "__main__":

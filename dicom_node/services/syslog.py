@@ -47,7 +47,7 @@ class SyslogSender:
         wait, was_down = _POLL_S, False
         while not self._stopping.is_set():
             try:
-                while self.step():
+                while self.step() and not self._stopping.is_set():
                     pass
             except OSError as error:
                 self._close()

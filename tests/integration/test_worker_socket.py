@@ -28,8 +28,6 @@ from dicom_node.services.messages import (
     Failed,
     Hello,
     Next,
-    Revive,
-    Revived,
 )
 from dicom_node.services.threads import Bell, Threads
 from tests.unit.ledger.arrivals import an_arrival
@@ -187,14 +185,6 @@ def test_a_worker_with_another_bundle_restarts_the_node(node):
     node.worker(bundle="another")
     assert node.threads.stopping.wait(5.0)
     assert not node.threads.failed
-
-
-def test_a_person_can_have_given_up_deliveries_tried_again(node):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(node.folders.socket))
-    channel = Channel(sock)
-    channel.send(Revive("1.2.3"))
-    assert channel.receive(5.0) == Revived(0)
 
 
 def test_a_failure_that_repeating_cannot_mend_fails_the_version_at_once_and_is_said(node):

@@ -21,8 +21,6 @@ from dicom_node.services.messages import (
     Idle,
     Next,
     Reference,
-    Revive,
-    Revived,
     ViewToCompose,
     connect,
     listen,
@@ -63,8 +61,6 @@ def ends():
         Composed(STUDY, "cd" * 32, (ComposedObject("sr", "sr", "1", "2", "3", "4", "001-sr.dcm"),)),
         Failed("no memory"),
         Failed("two patients", permanent=True),
-        Revive("1.2.3"),
-        Revived(2),
     ],
 )
 def test_every_message_arrives_as_it_was_sent(ends, message):

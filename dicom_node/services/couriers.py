@@ -1,0 +1,93 @@
+"""One courier for each destination: started, and stopped again when its destination leaves or changes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.ledger import outbox
+from dicom_node.services.delivering import Courier
+from dicom_node.services.threads import Bell, Stopping, Threads
+
+if TYPE_CHECKING:
+    from dicom_node.destination_settings import DestinationSettings
+    from dicom_node.ledger.database import Database
+    from dicom_node.ledger.spool import StateFolders
+
+log = structlog.get_logger(__name__)
+
+_WAITS_A_DELIVERY = 20  # connecting, then each object's sending and answer, every one bounded by the time-out
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A courier that runs: how to stop it, and whether it has ended."""
+
+    stopping: Stopping
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class Couriers:
+    """The couriers of a node."""
+
+    def __init__(self, ledger: Database, folders: StateFolders, bell: Bell, threads: Threads, calling_ae: str) -> None:
+        self._ledger = ledger
+        self._folders = folders
+        self._bell = bell
+        self._threads = threads
+        self._calling_ae = calling_ae
+        self._running: dict[DestinationSettings, _Running] = {}
+        self._last: dict[str, _Running] = {}
+        self._numbers = count(1)
+
+    def apply(self, destinations: tuple[DestinationSettings, ...]) -> None:
+        """Serve these destinations from now on, and no others; a delivery in hand is finished first."""
+        for destination in [one for one in self._running if one not in destinations]:
+            self._running.pop(destination).stopping.set()
+            log.info("destination.left", destination=destination.name)
+        for destination in destinations:
+            if destination not in self._running:
+                self._running[destination] = self._start(destination)
+        self._bell.ring()
+
+    def _start(self, destination: DestinationSettings) -> _Running:
+        running = _Running(Stopping(self._threads.heartbeats, self._threads.stopping))
+        before = self._last.get(destination.name)
+        self._last[destination.name] = running
+        courier = Courier(
+            destination,
+            self._calling_ae,
+            ledger=self._ledger,
+            folders=self._folders,
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            stopping=running.stopping,
+        )
+        name = f"courier-{destination.name}-{next(self._numbers)}"
+        target = partial(self._deliver, courier, destination.name, running, before)
+        self._threads.start(name, target, destination.timeout_s * _WAITS_A_DELIVERY)
+        return running
+
+    def _deliver(self, courier: Courier, destination: str, running: _Running, before: _Running | None) -> None:
+        """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again.
+
+        One that served the destination before is waited for, so that nothing is taken out of its hand.
+        """
+        while before is not None and not running.stopping.is_set() and not before.ended.wait(_LOOK_S):
+            pass
+        if running.stopping.is_set():
+            running.ended.set()
+            return
+        with self._ledger.transaction() as connection:
+            outbox.release_all(connection, destination)
+        courier.run()
+        running.ended.set()
