@@ -37,7 +37,7 @@ def test_status_tells_how_it_stands(calm):
 
 def test_echo_asks_the_pacs_and_says_when_it_is_not_there(calm):
     assert run(calm, "echo").returncode == 0
-    assert run(calm, "echo", "ORTHANC").stdout.startswith("pacs: answered in ")
+    assert run(calm, "echo", "ORTHANC").stdout.startswith("pacs: answers C-ECHO in ")
     refused = run(calm, "echo", "NOBODY", "--host", "127.0.0.1", "--port", "9")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "cannot be reached" in refused.stderr
@@ -97,7 +97,27 @@ def test_reload_brings_a_destination_and_takes_it_away(calm, factory):
     finally:
         calm.node.config.write_text(before)
     assert calm.node.ask("reload")["applied"] == ["destinations"]
+    records = json.loads(run(calm, "audit", "show", "--last", "40", "--json").stdout)
+    told = [record["detail"] for record in records if record["event"] == "configuration.changed"]
+    assert told.count("changed: destinations") == 2  # there and back
+    assert run(calm, "audit", "verify").returncode == 0
     assert set(calm.node.ask("status")["destinations"]) == {"pacs"}
+
+
+def test_reload_changes_who_may_connect_and_a_bad_certificate_changes_nothing(calm, factory):
+    before = calm.node.config.read_text()
+    study = factory.study(views=1)
+    try:
+        calm.node.config.write_text(f'{before}\n[[node.peers]]\nae_title = "ELSE"\naddresses = ["192.0.2.9"]\n')
+        assert calm.node.ask("reload")["applied"] == ["node.peers"]
+        assert not RawSender(calm.node.port).send(study.files[0]).stored
+        calm.node.config.write_text(f'{before}\n[node.tls]\ncertificate = "no.crt"\nkey = "no.key"\nca = "no.crt"\n')
+        refused = run(calm, "reload")
+        assert (refused.returncode, "no.crt" in refused.stderr) == (2, True)
+    finally:
+        calm.node.config.write_text(before)
+    assert calm.node.ask("reload")["applied"] == ["node.peers"]
+    assert RawSender(calm.node.port).send(study.files[0]).stored
 
 
 def test_selftest_gives_the_known_answers_beside_the_running_node(calm):
