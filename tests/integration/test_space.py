@@ -60,7 +60,7 @@ def test_what_is_purged_by_hand_is_gone_from_the_disk_and_told_in_the_trail(syst
     system.wait_result(study)
     uid = study.study_instance_uid
     line = [command(), "purge", uid, "--config", str(node.config)]
-    assert "1 studies" in subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    assert "of 1 study;" in subprocess.run(line, capture_output=True, text=True, check=True).stdout
     rows = [row for row in node.instances() if row["study_instance_uid"] == uid and row["role"] == "view"]
     assert [row["storage"] for row in rows] == ["purged", "purged"]
     held = {path.stem for path in (node.state_dir / "instances").rglob("*.dcm")}
