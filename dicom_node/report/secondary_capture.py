@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from dicom_node.report.header import Place, begin
 from dicom_node.report.heatmap_page import heatmap_numbers, heatmap_page
 from dicom_node.report.identity import code_item, code_string, put, settle_character_set, text_of
-from dicom_node.report.narrative import WORDS
+from dicom_node.report.narrative import WORDS, series_description
 from dicom_node.report.page import summary_page
 from dicom_node.report.provenance import MANUFACTURER, MODEL_NAME
 from dicom_node.report.request import JPEG_LS_LOSSLESS, SECONDARY_CAPTURE, ResultObject
@@ -68,7 +68,7 @@ def _capture(
         series_number=request.options.series_number_base,
         instance_number=number,
         modality="OT",
-        series_description=f"AI FRACTURE: {WORDS[request.finding.outcome]}",
+        series_description=series_description(request.finding.outcome),
     )
     dataset = begin(request, place)
     dataset.ImageType = ["DERIVED", "SECONDARY"]

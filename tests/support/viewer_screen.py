@@ -61,6 +61,13 @@ class Ohif:
         label = self.page.locator('[data-cy="series-description-label"]').get_by_text(description, exact=True)
         self.page.locator(_SERIES).filter(has=label).dblclick()
 
+    def lines(self) -> list[str]:
+        """Return the lines of text in the viewports, those beside drawn outlines too."""
+        shown = self.page.locator('[data-cy="viewport-grid"]')
+        drawn = shown.locator("svg text tspan").all_text_contents()
+        lines = [*shown.inner_text().splitlines(), *drawn]
+        return [line.replace("\xa0", " ") for line in lines]
+
     def next_page(self) -> None:
         """Turn to the next image of the series."""
         self.viewport.hover()

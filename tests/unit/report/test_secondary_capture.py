@@ -52,7 +52,7 @@ def test_the_order_is_summary_heatmaps_states_report(name):
     assert [capture.InstanceNumber for capture in captures] == list(range(1, len(captures) + 1))
     assert len({capture.SeriesInstanceUID for capture in captures}) == 1
     for made in objects:
-        assert made.dataset.SeriesDescription.startswith(f"AI FRACTURE: {WORDS[ALL[name].finding.outcome]}")
+        assert made.dataset.SeriesDescription.startswith(f"AI: {WORDS[ALL[name].finding.outcome]} - fracture")
         assert made.dataset.SOPInstanceUID == made.sop_instance_uid
 
 
