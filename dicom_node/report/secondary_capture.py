@@ -12,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from dicom_node.report.canvas import squared
 from dicom_node.report.header import Place, begin
 from dicom_node.report.heatmap_page import heatmap_numbers, heatmap_page
 from dicom_node.report.identity import code_item, code_string, put, settle_character_set, text_of
@@ -35,24 +36,22 @@ _SOI, _SOF_55 = b"\xff\xd8", b"\xff\xf7"
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
 
 
-def summary_capture(request: ReportRequest) -> tuple[ResultObject, ...]:
-    """Return the summary page as the first image of the series: its alternatives, best first."""
-    page = summary_page(request)
-    return _capture(request, page, (1, "summary", "Summary page of the AI result"), request.views)
+def captures(request: ReportRequest) -> tuple[tuple[ResultObject, ...], dict[str, tuple[ResultObject, ...]]]:
+    """Return the summary, and a heatmap for each view that has evidence to show, by the view's SOP Instance UID.
 
-
-def heatmap_captures(request: ReportRequest) -> dict[str, tuple[ResultObject, ...]]:
-    """Return a heatmap for each view that has evidence to show, its alternatives by the view's SOP Instance UID."""
-    captures: dict[str, tuple[ResultObject, ...]] = {}
+    Each page comes as its alternatives, best first; all of them have one size.
+    """
     images = heatmap_numbers(request)
-    for number, view in enumerate(request.views, start=1):
-        image = images.get(sop_instance_of(view))
-        if image is None:
-            continue
-        page = heatmap_page(request, view, number)
+    numbered = enumerate(request.views, start=1)
+    drawn = [(number, view) for number, view in numbered if sop_instance_of(view) in images]
+    first, *others = squared([summary_page(request), *(heatmap_page(request, view, number) for number, view in drawn)])
+    summary = _capture(request, first, (1, "summary", "Summary page of the AI result"), request.views)
+    heatmaps: dict[str, tuple[ResultObject, ...]] = {}
+    for (_, view), page in zip(drawn, others, strict=True):
         words = f"Evidence map over the image: {WORDS[view.finding.outcome]}"
-        captures[sop_instance_of(view)] = _capture(request, page, (image, "heatmap", words), (view,))
-    return captures
+        uid = sop_instance_of(view)
+        heatmaps[uid] = _capture(request, page, (images[uid], "heatmap", words), (view,))
+    return summary, heatmaps
 
 
 def _capture(
