@@ -98,7 +98,7 @@ def test_ohif_lists_the_outcome_and_shows_every_page_and_the_report(ohif, ohif_s
 
     ohif.open_series(f"AI: {outcome} - fracture triage report")
     try:
-        until(lambda: reported(study) <= set(ohif.lines()), 20, "the report is shown")
+        until(lambda: reported(study) <= set(ohif.lines()), 20, "the report is shown", every_s=0.3)
     finally:
         keep(ohif.page, f"ohif-{name}-report")
 
