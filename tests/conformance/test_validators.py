@@ -41,6 +41,7 @@ def judge(tool, folder, objects):
     for path in states:
         status, lines = tool("dcmpschk", path)
         assert status == 0, lines
+        assert any("Test passed" in line or "Test failed" in line for line in lines)
         assert unexplained_by_dcmpschk(lines) == []
     status, lines = tool("dsrdump", *reports)
     assert status == 0, lines
