@@ -20,7 +20,7 @@ _CLOSING = "Research use only, not a medical device. AI result, not verified by 
 
 
 def series_description(outcome: Outcome, what: str = "") -> str:
-    """Return what a series is called; the outcome stands within the 15 letters that viewers show below a picture."""
+    """Return what a series is called; the outcome stands within the 16 letters that fit below a thumbnail."""
     return f"AI: {WORDS[outcome]} - fracture triage{' ' + what if what else ''}"
 
 
