@@ -13,6 +13,8 @@ from highdicom.sr import (
     TextContentItem,
 )
 
+from dicom_node.report import codes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 def flattened(root: ContentItem) -> ContentItem:
     """Return the tree with the value types of Basic Text SR only (PS3.3 A.35.1.3).
 
-    The root keeps its title but names no template: TID 1500 asks for types that are not allowed here.
+    The root names no template, as TID 1500 asks for types that are not allowed here, and so is no measurement report.
     """
-    plain = ContainerContentItem(root.name, is_content_continuous=False)
+    plain = ContainerContentItem(codes.TRIAGE_REPORT, is_content_continuous=False)
     plain.ContentSequence = ContentSequence(_items(root))
     return plain
 

@@ -8,6 +8,7 @@ from dicom_node.core.findings import Outcome, ReasonCode
 
 # Root, containers and observation context (TID 1500, 1001, 1600)
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+FINDINGS = Code("121070", "DCM", "Findings")
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
@@ -127,6 +128,8 @@ BODY_PARTS = {
 # Our own scheme: what the standard has no code for. A code, once sent, is never given another meaning.
 OWN_SCHEME = "99DCMNODE"
 OWN_SCHEME_NAME = "dicom-node local codes"
+TRIAGE_REPORT = Code("TRIAGE-REPORT", OWN_SCHEME, "AI fracture triage report")
+ALGORITHM = Code("ALGORITHM", OWN_SCHEME, "Algorithm and its parameters")
 OUTCOME = Code("OUTCOME", OWN_SCHEME, "AI triage outcome")
 REASON = Code("REASON", OWN_SCHEME, "Reason for the outcome")
 ENTROPY = Code("LOC-ENTROPY", OWN_SCHEME, "Normalised entropy of positive evidence")

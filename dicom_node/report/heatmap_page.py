@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 
 from dicom_node.core.findings import Outcome
+from dicom_node.report.canvas import CLEAR_BOTTOM, CLEAR_TOP
 from dicom_node.report.drawing import ACCENTS, BACKGROUND, MUTED, Column, Sheet, width_of, write
 from dicom_node.report.heatmap import blend, colour_bar, glares, outline, share_of_maximum, without_glare
 from dicom_node.report.identity import dated
@@ -51,17 +53,22 @@ def heatmap_numbers(request: ReportRequest) -> dict[str, int]:
 def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArray[np.uint8]:
     """Return the page of one view as RGB, its legend to the right of a tall picture and below a wide one.
 
-    The page grows where the legend needs it: words are never cut off by its edge.
+    The page grows where the legend needs it: words are never cut off by its edge. None stands where viewers write
+    their own once the page lies on its square.
     """
     bright = _picture(view)
     rows, columns = bright.shape
     beside = rows >= _SQUARE * columns
     extra = round(0.42 * max(rows, columns))
-    unit = max(columns + extra, rows) / _READ_AT if beside else max(columns, rows + extra) / _READ_AT
+    side = max(columns + extra, rows) if beside else max(columns, rows + extra)
+    unit = side / _READ_AT
     margin = round(20 * unit)
+    spare = (side - (rows if beside else rows + extra)) // 2
+    bottom = max(margin, math.ceil(CLEAR_BOTTOM * side) - spare)
     if beside:
         legend = Sheet(extra, 2 * rows)
-        parts = [Column(legend, margin, margin, extra - 2 * margin)] * 3
+        top = max(margin, math.ceil(CLEAR_TOP * side) - spare)
+        parts = [Column(legend, margin, top, extra - 2 * margin)] * 3
     else:
         legend = Sheet(columns, 3 * extra)
         third = (columns - 4 * margin) // 3
@@ -69,8 +76,8 @@ def heatmap_page(request: ReportRequest, view: SourceView, number: int) -> NDArr
     _result(parts[0], request, (view, number), unit)
     _explanation(parts[1], view, unit)
     _provenance(parts[1], request, unit)
-    lowest = max(rows if beside else extra, *(part.y + margin // 2 for part in parts))
-    _detail(parts[2], view, bright, (lowest - margin, unit))
+    lowest = max(rows if beside else extra, *(part.y + bottom for part in parts))
+    _detail(parts[2], view, bright, (lowest - bottom, unit))
     return _joined(_overlaid(bright, view), legend.pixels(lowest), beside=beside)
 
 

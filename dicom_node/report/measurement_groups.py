@@ -1,4 +1,4 @@
-"""The measurement groups of the report: the study, each view, each region (TID 1501 and TID 1410)."""
+"""The groups of the report: the study and each view (TID 1501), each region (TID 1410)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dicom_node.core.findings import Outcome
 from dicom_node.report import codes
 from dicom_node.report.identity import code_of, code_string, items_of, printable
 from dicom_node.report.narrative import in_words, shown_regions, view_in_words
-from dicom_node.report.provenance import algorithm, brief_algorithm
+from dicom_node.report.provenance import brief_algorithm
 from dicom_node.report.request import SECONDARY_CAPTURE
 from dicom_node.report.sources import image_size, sop_class_of, sop_instance_of
 
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 __all__ = [
     "container",
     "laterality_of",
-    "measurement_groups",
     "reason_items",
+    "region_groups",
+    "result_groups",
     "shown_regions",
     "site_of",
     "text_item",
@@ -59,10 +60,15 @@ _LONGEST_OUTLINE = 8000
 _METHODS = {"evidence": codes.GRADIENT_WEIGHTED, "localiser": codes.LOCALISER_MAP}
 
 
-def measurement_groups(request: ReportRequest, heatmaps: Mapping[str, str]) -> list[ContentItem]:
-    """Return the study's group, one group per view, one per region; heatmaps: source UID to the heatmap's UID."""
-    groups = [_study_group(request)]
-    groups += [_view_group(request, view, number, heatmaps) for number, view in enumerate(request.views, start=1)]
+def result_groups(request: ReportRequest, heatmaps: Mapping[str, str]) -> list[ContentItem]:
+    """Return the study's group and one group per view; heatmaps: source UID to the heatmap's UID."""
+    views = enumerate(request.views, start=1)
+    return [_study_group(request), *(_view_group(request, view, number, heatmaps) for number, view in views)]
+
+
+def region_groups(request: ReportRequest, heatmaps: Mapping[str, str]) -> list[ContentItem]:
+    """Return one group per outlined region, none where nothing is outlined."""
+    groups = []
     for number, view in enumerate(request.views, start=1):
         for index, region in enumerate(shown_regions(view.finding), start=1):
             group = _region_group(request, view, (number, index, region), heatmaps)
@@ -105,13 +111,13 @@ def laterality_of(view: SourceView) -> str:
 def _study_group(request: ReportRequest) -> ContentItem:
     finding = request.finding
     group = list(TrackingIdentifier(request.tracking_uid("study"), "AI fracture triage: study"))
-    group += list(algorithm(finding.model, request.gate))
     group.append(CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS))
     if finding.outcome is not Outcome.NOT_ANALYSED:
         group += _fracture(finding.outcome, request.views)
     group += _probability(finding.probability)
     group += reason_items(finding.reason)
     group.append(text_item(codes.COMMENT, in_words(finding)))
+    group += list(brief_algorithm(finding.model))
     group += [_source(view) for view in request.views]
     return container(codes.MEASUREMENT_GROUP, group, template="1501")
 
@@ -120,7 +126,6 @@ def _view_group(request: ReportRequest, view: SourceView, number: int, heatmaps:
     uid = sop_instance_of(view)
     finding = view.finding
     group = list(TrackingIdentifier(request.tracking_uid("view", uid), f"AI fracture triage: view {number}"))
-    group += list(brief_algorithm(finding.model, finding))
     group.append(CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS))
     if finding.outcome is not Outcome.NOT_ANALYSED:
         group += _fracture(finding.outcome, (view,))
@@ -129,6 +134,7 @@ def _view_group(request: ReportRequest, view: SourceView, number: int, heatmaps:
         group += _localisation(finding.localisation)
     group += reason_items(finding.reason)
     group.append(text_item(codes.COMMENT, f"View {number}: {view_in_words(finding)}"))
+    group += list(brief_algorithm(finding.model, finding))
     group.append(_source(view))
     if uid in heatmaps:
         group.append(_explanation(view, heatmaps[uid]))
@@ -145,8 +151,10 @@ def _region_group(
     uid = sop_instance_of(view)
     name = f"AI fracture triage: view {number} region {index}"
     group = list(TrackingIdentifier(request.tracking_uid(f"region {index}", uid), name))
-    group += list(brief_algorithm(view.finding.model))
     group += _fracture(view.finding.outcome, (view,))
+    group += _probability(view.finding.probability)
+    group.append(text_item(codes.COMMENT, f"Region {index} of view {number}; the probability is the whole view's"))
+    group += list(brief_algorithm(view.finding.model))
     group.append(_outline(view, points))
     if uid in heatmaps:
         group.append(_explanation(view, heatmaps[uid]))

@@ -14,8 +14,14 @@ WORDS = {
 }
 """The outcome as every series description, page and log prints it."""
 
+
 DISCLAIMER = "Research use only. Not a medical device. Not verified by a physician."
 _CLOSING = "Research use only, not a medical device. AI result, not verified by a physician."
+
+
+def series_description(outcome: Outcome, what: str = "") -> str:
+    """Return what a series is called; the outcome stands within the 16 letters that fit below a thumbnail."""
+    return f"AI: {WORDS[outcome]} - fracture triage{' ' + what if what else ''}"
 
 
 def percent(probability: float) -> str:

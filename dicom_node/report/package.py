@@ -10,7 +10,7 @@ from dicom_node.report.request import (
     ResultObject,
     SourceView,
 )
-from dicom_node.report.secondary_capture import heatmap_captures, summary_capture
+from dicom_node.report.secondary_capture import captures
 from dicom_node.report.structured_report import structured_reports
 
 __all__ = ["Predecessor", "ReportOptions", "ReportRequest", "ResultObject", "SourceView", "compose"]
@@ -22,8 +22,7 @@ def compose(request: ReportRequest) -> tuple[ResultObject, ...]:
     The report comes once for each rung of the SR ladder; objects of one slot are alternatives. The same request gives
     the same bytes.
     """
-    summary = summary_capture(request)
-    heatmaps = heatmap_captures(request)
+    summary, heatmaps = captures(request)
     pages = (summary, *heatmaps.values())
     reports = structured_reports(
         request, [page[0] for page in pages], {uid: page[0].sop_instance_uid for uid, page in heatmaps.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from dicom_node import __version__
 from dicom_node.core.findings import Outcome
+from dicom_node.report.canvas import CLEAR_BOTTOM, CLEAR_TOP
 from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, write
 from dicom_node.report.heatmap import outline, without_glare
 from dicom_node.report.heatmap_page import heatmap_numbers, superseding
@@ -26,18 +28,17 @@ if TYPE_CHECKING:
     from dicom_node.report.request import ReportRequest, SourceView
 
 WIDTH = 1024
-_MARGIN = 40
-_INSIDE = WIDTH - 2 * _MARGIN
+_INSIDE = WIDTH - 2 * 40
 _ONE_COLUMN = 3
 _MOST_ROWS = 8
 _GAP = 12
 #: A row is as high as the page lets it be, so that the picture of a single view is large enough to be recognised.
 _LOWEST_ROW, _LOWEST_CROWDED, _HIGHEST_ROW = 124, 140, 364
 #: From this width on, a row has room for its bar beside its words.
-_WIDE = 560
+_WIDE = 600
 #: From this width on, words may be larger.
 _READABLE = 400
-_FOOTER = 236
+_FOOTER = 190
 _SMALL = 16
 _LIMITS = (
     "Looks for fractures only; other findings are not assessed. A negative result does not exclude a fracture. "
@@ -59,16 +60,18 @@ class _Row:
 
 
 def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
-    """Return the page as RGB, 1024 pixels wide and at least as high."""
+    """Return the page as RGB, a square of at least 1024 pixels a side."""
     shown, left_out = _chosen(request)
     columns = 1 if len(shown) <= _ONE_COLUMN else 2
     lines = -(-len(shown) // columns)
-    header = 380 if request.finding.probability is not None else 308
-    above = header + (78 if left_out else 30)
+    header = 350 if request.finding.probability is not None else 278
+    around = header + (26 if _is_demonstration(request) else 0) + (78 if left_out else 30) + _FOOTER
+    clear = 1.0 - CLEAR_TOP - CLEAR_BOTTOM
     highest = _HIGHEST_ROW if any(row.view.display is not None for row in shown) else _LOWEST_ROW
     lowest = _LOWEST_ROW if columns == 1 else _LOWEST_CROWDED
-    height = max(lowest, min(highest, (WIDTH - above - _FOOTER) // lines))
-    sheet = Sheet(WIDTH, max(WIDTH, above + lines * height + _FOOTER))
+    height = max(lowest, min(highest, (math.floor(clear * WIDTH) - around) // lines))
+    side = max(WIDTH, math.ceil((around + lines * height) / clear))
+    sheet = Sheet(side, side)
     column = _headline(sheet, request)
     if request.finding.probability is not None:
         column.gap(12)
@@ -87,8 +90,9 @@ def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
 def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     finding = request.finding
     accent = ACCENTS[finding.outcome]
-    sheet.box((0, 0, WIDTH, 10), accent)
-    column = Column(sheet, _MARGIN, 30, _INSIDE)
+    side = sheet.image.width
+    sheet.box((0, 0, side, 10), accent)
+    column = Column(sheet, (side - _INSIDE) // 2, math.ceil(CLEAR_TOP * side), _INSIDE)
     revision = f", {superseding(request)}" if request.version > 1 else ""
     column.line(f"AI fracture triage: result of the study{revision}", 20, MUTED)
     column.gap(2)
@@ -97,9 +101,13 @@ def _headline(sheet: Sheet, request: ReportRequest) -> Column:
     column.paragraph(main_sentence(finding), 22, lines=2)
     if finding.reason is not None:
         column.paragraph(f"Reason: {finding.reason.text}", 20, MUTED, lines=2)
-    if finding.model is not None and finding.model.demonstration:
+    if _is_demonstration(request):
         column.line("Demonstration model: not a clinical answer.", 20, ACCENTS[Outcome.INCONCLUSIVE])
     return column
+
+
+def _is_demonstration(request: ReportRequest) -> bool:
+    return request.finding.model is not None and request.finding.model.demonstration
 
 
 def _chosen(request: ReportRequest) -> tuple[list[_Row], list[_Row]]:
@@ -194,7 +202,8 @@ def _thumbnail(view: SourceView, box: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _footer(sheet: Sheet, request: ReportRequest) -> None:
     model = request.finding.model
-    column = Column(sheet, _MARGIN, sheet.image.height - _FOOTER + 16, _INSIDE)
+    side = sheet.image.width
+    column = Column(sheet, (side - _INSIDE) // 2, math.floor((1.0 - CLEAR_BOTTOM) * side) - _FOOTER + 16, _INSIDE)
     column.rule()
     column.gap(12)
     if model is None:

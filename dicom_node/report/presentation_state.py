@@ -15,7 +15,7 @@ from dicom_node.part10.greyscale import is_inverse, lookup_table
 from dicom_node.report.header import Place, begin
 from dicom_node.report.identity import code_string, items_of, settle_character_set, text_of
 from dicom_node.report.measurement_groups import closed_polyline, shown_regions
-from dicom_node.report.narrative import WORDS, percent
+from dicom_node.report.narrative import percent, series_description
 from dicom_node.report.request import GRAYSCALE_PRESENTATION_STATE, ResultObject
 from dicom_node.report.sources import (
     UNPAIRED,
@@ -66,7 +66,7 @@ def _state(request: ReportRequest, view: SourceView, outlines: list[NDArray[np.f
         series_number=request.options.series_number_base + 2,
         instance_number=number,
         modality="PR",
-        series_description=f"AI FRACTURE: {WORDS[request.finding.outcome]} - regions",
+        series_description=series_description(request.finding.outcome, "regions"),
     )
     dataset = begin(request, place)
     dataset.PresentationCreationDate, dataset.PresentationCreationTime = dataset.ContentDate, dataset.ContentTime

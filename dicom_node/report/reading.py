@@ -20,7 +20,7 @@ def describe(sr: Dataset) -> tuple[str, ...]:
 
     Only what the tree holds is said: a report without a probability gives no probability line.
     """
-    containers = list(_children(sr, codes.IMAGING_MEASUREMENTS))
+    containers = [*_children(sr, codes.FINDINGS), *_children(sr, codes.IMAGING_MEASUREMENTS)]
     groups = [group for holder in containers for group in _children(holder, codes.MEASUREMENT_GROUP)]
     if not groups:
         return ("not a report of this node: no measurement group",)

@@ -12,10 +12,11 @@ from pydicom.encaps import encapsulate
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from dicom_node.report.canvas import squared
 from dicom_node.report.header import Place, begin
 from dicom_node.report.heatmap_page import heatmap_numbers, heatmap_page
 from dicom_node.report.identity import code_item, code_string, put, settle_character_set, text_of
-from dicom_node.report.narrative import WORDS
+from dicom_node.report.narrative import WORDS, series_description
 from dicom_node.report.page import summary_page
 from dicom_node.report.provenance import MANUFACTURER, MODEL_NAME
 from dicom_node.report.request import JPEG_LS_LOSSLESS, SECONDARY_CAPTURE, ResultObject
@@ -35,24 +36,22 @@ _SOI, _SOF_55 = b"\xff\xd8", b"\xff\xf7"
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
 
 
-def summary_capture(request: ReportRequest) -> tuple[ResultObject, ...]:
-    """Return the summary page as the first image of the series: its alternatives, best first."""
-    page = summary_page(request)
-    return _capture(request, page, (1, "summary", "Summary page of the AI result"), request.views)
+def captures(request: ReportRequest) -> tuple[tuple[ResultObject, ...], dict[str, tuple[ResultObject, ...]]]:
+    """Return the summary, and a heatmap for each view that has evidence to show, by the view's SOP Instance UID.
 
-
-def heatmap_captures(request: ReportRequest) -> dict[str, tuple[ResultObject, ...]]:
-    """Return a heatmap for each view that has evidence to show, its alternatives by the view's SOP Instance UID."""
-    captures: dict[str, tuple[ResultObject, ...]] = {}
+    Each page comes as its alternatives, best first; all of them have one size.
+    """
     images = heatmap_numbers(request)
-    for number, view in enumerate(request.views, start=1):
-        image = images.get(sop_instance_of(view))
-        if image is None:
-            continue
-        page = heatmap_page(request, view, number)
+    numbered = enumerate(request.views, start=1)
+    drawn = [(number, view) for number, view in numbered if sop_instance_of(view) in images]
+    first, *others = squared([summary_page(request), *(heatmap_page(request, view, number) for number, view in drawn)])
+    summary = _capture(request, first, (1, "summary", "Summary page of the AI result"), request.views)
+    heatmaps: dict[str, tuple[ResultObject, ...]] = {}
+    for (_, view), page in zip(drawn, others, strict=True):
         words = f"Evidence map over the image: {WORDS[view.finding.outcome]}"
-        captures[sop_instance_of(view)] = _capture(request, page, (image, "heatmap", words), (view,))
-    return captures
+        uid = sop_instance_of(view)
+        heatmaps[uid] = _capture(request, page, (images[uid], "heatmap", words), (view,))
+    return summary, heatmaps
 
 
 def _capture(
@@ -68,7 +67,7 @@ def _capture(
         series_number=request.options.series_number_base,
         instance_number=number,
         modality="OT",
-        series_description=f"AI FRACTURE: {WORDS[request.finding.outcome]}",
+        series_description=series_description(request.finding.outcome),
     )
     dataset = begin(request, place)
     dataset.ImageType = ["DERIVED", "SECONDARY"]

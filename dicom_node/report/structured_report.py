@@ -1,4 +1,8 @@
-"""The Structured Report: an Imaging Measurement Report (TID 1500) whose tree says who, what, how sure and where."""
+"""The Structured Report: a Measurement Report (TID 1500) whose tree says who, what, how sure and where.
+
+The result stands first, in words and as groups, in a container of its own: what is below Imaging Measurements has
+coordinates, since a viewer may take for granted that it can draw all of it.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,14 @@ from dicom_node.report.identity import code_of, code_string, items_of, put, refe
 from dicom_node.report.measurement_groups import (
     container,
     laterality_of,
-    measurement_groups,
     reason_items,
+    region_groups,
+    result_groups,
     site_of,
     text_item,
 )
-from dicom_node.report.narrative import WORDS, in_words
-from dicom_node.report.provenance import observer
+from dicom_node.report.narrative import in_words, series_description
+from dicom_node.report.provenance import algorithm, observer
 from dicom_node.report.request import (
     BASIC_TEXT_SR,
     COMPREHENSIVE_SR,
@@ -117,24 +122,41 @@ def _place(request: ReportRequest) -> Place:
         series_number=request.options.series_number_base + 1,
         instance_number=request.version,
         modality="SR",
-        series_description=f"AI FRACTURE: {WORDS[request.finding.outcome]} - report",
+        series_description=series_description(request.finding.outcome, "report"),
     )
 
 
 def _root(request: ReportRequest, heatmaps: dict[str, str]) -> ContentItem:
-    root = ContainerContentItem(codes.IMAGING_MEASUREMENT_REPORT, is_content_continuous=False, template_id="1500")
+    regions = region_groups(request, heatmaps)
+    # A viewer that draws measurement reports shows an empty screen where there is nothing to draw, and any other
+    # report as text; the list of titles may be extended (CID 7021).
+    title = codes.IMAGING_MEASUREMENT_REPORT if regions else codes.TRIAGE_REPORT
+    root = ContainerContentItem(title, is_content_continuous=False, template_id="1500")
     named = [code_of([item]) for item in items_of(request.source, "ProcedureCodeSequence")]
     procedures = [code for code in dict.fromkeys(named) if code is not None] or [codes.XR_UNSPECIFIED]
     items: list[ContentItem] = [
         *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
         *observer(request.finding.model),
         *(CodeContentItem(codes.PROCEDURE_REPORTED, procedure, _MODIFIER) for procedure in procedures),
+        _findings(request, heatmaps),
         _image_library(request.views),
-        container(codes.IMAGING_MEASUREMENTS, measurement_groups(request, heatmaps)),
+        *([container(codes.IMAGING_MEASUREMENTS, regions)] if regions else []),
         _evaluations(request.finding),
+        container(codes.ALGORITHM, list(algorithm(request.finding.model, request.gate))),
     ]
     root.ContentSequence = ContentSequence(items)
     return root
+
+
+def _findings(request: ReportRequest, heatmaps: dict[str, str]) -> ContentItem:
+    """Return the result as its readers want it: the outcome and the sentence first, then the study and each view."""
+    finding = request.finding
+    items: list[ContentItem] = [
+        CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS),
+        text_item(codes.COMMENT, in_words(finding)),
+        *result_groups(request, heatmaps),
+    ]
+    return container(codes.FINDINGS, items)
 
 
 def _image_library(views: tuple[SourceView, ...]) -> ContentItem:
@@ -166,10 +188,20 @@ def _evaluations(finding: StudyFinding) -> ContentItem:
         CodeContentItem(codes.CAD_SUMMARY, summary, _CONTAINS),
         CodeContentItem(codes.SUMMARY_OF_DETECTIONS, detection, _CONTAINS),
         CodeContentItem(codes.OUTCOME, codes.OUTCOMES[finding.outcome], _CONTAINS),
+        *_presence(finding.outcome),
         *reason_items(finding.reason),
         text_item(codes.COMMENT, in_words(finding)),
     ]
     return container(codes.QUALITATIVE_EVALUATIONS, items)
+
+
+def _presence(outcome: Outcome) -> list[ContentItem]:
+    if outcome is Outcome.NOT_ANALYSED:
+        return []
+    return [
+        CodeContentItem(codes.FINDING, codes.FRACTURE, _CONTAINS),
+        CodeContentItem(codes.PRESENCE, codes.PRESENCE_OF[outcome], _CONTAINS),
+    ]
 
 
 def _summary(finding: StudyFinding) -> tuple[Code, Code]:

@@ -81,8 +81,11 @@ def _campaign(folder: Path, arguments: Namespace) -> Iterator[Row]:
     broken = spread(failures(counts), arguments.failures)
     yield _row(
         "C39 C40 ENOSPC and EIO at a system call",
-        f"{promise}, no restart",
-        [lambda state, p=p: _after(state, syscalls.walk_failing_at(state, p.call, p.number, p.error)) for p in broken],  # type: ignore[misc]
+        f"{promise}, no restart once begun",
+        [
+            lambda state, p=p: _undisturbed(state, syscalls.walk_failing_at(state, p.call, p.number, p.error))
+            for p in broken
+        ],  # type: ignore[misc]
         folder,
     )
     recorded = list(power.calls(folder / "record"))
@@ -103,6 +106,12 @@ def _campaign(folder: Path, arguments: Namespace) -> Iterator[Row]:
 
 def _after(state: Path, run: syscalls.Run) -> list[str]:
     return walk.problems(state, run.told)
+
+
+def _undisturbed(state: Path, run: syscalls.Run) -> list[str]:
+    """Return the problems, a walk that had begun and could not go on among them."""
+    ended = [f"ended with {run.code}"] if run.code and run.told else []
+    return ended + _after(state, run)
 
 
 def _row(case: str, expected: str, runs: list[Callable[[Path], list[str]]], folder: Path) -> Row:

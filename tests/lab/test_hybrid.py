@@ -187,9 +187,13 @@ def test_training_and_serving_have_one_input(size: tuple[int, int]) -> None:
         trained_on = hybrid.Inputs(hybrid.encode(shape, grey)[None]).batch(np.array([0]))
         served = prepare(shape.preprocessing_id, grey.astype(np.uint16) * 257).tensor
         assert np.array_equal(trained_on.numpy(), served)
-        # As the published systems read it: Pillow's own luma, stretched, over 255.
-        published = Image.fromarray(grey).resize((shape.side, shape.side), Image.Resampling.BILINEAR)
+        # As the published systems read it: Pillow's own luma, stretched, over 255. Rows come first, as in the Pillow of
+        # their day; since 13 it takes the columns of a tall, narrow image first.
+        rows_first = Image.fromarray(grey).resize((shape.side, size[0]), Image.Resampling.BILINEAR)
+        published = rows_first.resize((shape.side, shape.side), Image.Resampling.BILINEAR)
         assert np.array_equal(served[0, 0], np.asarray(published, dtype=np.float32) / np.float32(255.0))
+        if size[0] <= size[1]:
+            assert published == Image.fromarray(grey).resize((shape.side, shape.side), Image.Resampling.BILINEAR)
     shape = hybrid.Shape("compact", 1, LCN_LETTERBOX_512, 512)
     local = hybrid.Inputs(hybrid.encode(shape, grey)[None]).batch(np.array([0]))
     wanted = prepare(shape.preprocessing_id, grey.astype(np.uint16) * 257).tensor

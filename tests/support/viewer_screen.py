@@ -39,6 +39,7 @@ class Ohif:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self._steps = 0
         self.viewport = page.locator("canvas").first
         page.set_default_timeout(_WAIT_S * 1000)
         page.add_locator_handler(page.get_by_text("Skip all"), lambda button: button.first.click())  # the guided tour
@@ -60,6 +61,18 @@ class Ohif:
         """Put a series into the viewport, by a double click as people do."""
         label = self.page.locator('[data-cy="series-description-label"]').get_by_text(description, exact=True)
         self.page.locator(_SERIES).filter(has=label).dblclick()
+
+    def lines(self) -> list[str]:
+        """Return the lines of text in the viewports, those beside drawn outlines too.
+
+        The mouse moves a little: at times OHIF draws an outline only then.
+        """
+        self._steps += 1
+        self.page.mouse.move(700 + self._steps % 2, 500)
+        shown = self.page.locator('[data-cy="viewport-grid"]')
+        drawn = shown.locator("svg text tspan").all_text_contents()
+        lines = [*shown.inner_text().splitlines(), *drawn]
+        return [line.replace("\xa0", " ") for line in lines]
 
     def next_page(self) -> None:
         """Turn to the next image of the series."""

@@ -21,6 +21,8 @@ from tests.conformance import report_cases as cases
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from dicom_node.core.findings import StudyFinding
+
 #: The broken wrist's break, as a share of height and width.
 _BREAK = (0.61, 0.41)
 
@@ -32,22 +34,29 @@ class ViewedStudy:
     study_instance_uid: str
     files: tuple[Path, ...]
     objects: tuple[ResultObject, ...]
+    finding: StudyFinding
 
     def captures(self) -> list[Dataset]:
         """Return the pages of the Secondary Capture series, the summary first."""
         return [made.dataset for made in self.objects if made.kind == "sc"]
 
+    def report(self) -> Dataset:
+        """Return the Structured Report that was sent."""
+        (report,) = [made.dataset for made in self.objects if made.slot == "sr"]
+        return report
 
-def write(folder: Path, name: str, *outcomes: Outcome) -> ViewedStudy:
-    """Write a phantom's views, one an outcome, and the result that says these outcomes."""
+
+def write(folder: Path, name: str, *outcomes: Outcome, rung: str = "sr") -> ViewedStudy:
+    """Write a phantom's views, one an outcome, and the result that says these outcomes; rung: the report's kind."""
     folder.mkdir(parents=True, exist_ok=True)
     radiographs = [_radiograph(folder, name, index) for index in range(len(outcomes))]
     views = tuple(_view(path, outcome) for path, outcome in zip(radiographs, outcomes, strict=True))
     study_uid = str(views[0].header.StudyInstanceUID)
     found = aggregate(tuple(view.finding for view in views), cases.GATE.disagreement_margin, cases.MODEL)
     made = compose(ReportRequest(study_uid, 1, cases.MADE, found, views, cases.GATE))
-    objects = tuple({item.slot: item for item in reversed(made)}.values())[::-1]  # the best of each slot
-    return ViewedStudy(study_uid, (*radiographs, *(_written(folder, made) for made in objects)), objects)
+    sent = [item for item in made if item.slot != "sr" or item.kind == rung]
+    objects = tuple({item.slot: item for item in reversed(sent)}.values())[::-1]  # the best of each slot
+    return ViewedStudy(study_uid, (*radiographs, *(_written(folder, made) for made in objects)), objects, found)
 
 
 def _radiograph(folder: Path, name: str, index: int) -> Path:

@@ -110,8 +110,12 @@ class Walk:
         intake = Intake(ledger, self.folders, settings, self._clock, lambda: None)
         for sent in instances():
             sink = intake.open(StoreRequest(CR, sent.uid, EXPLICIT_LITTLE, "MODALITY", "127.0.0.1"))
-            sink.write([memoryview(sent.data)])
-            sink.finish()
+            try:
+                sink.write([memoryview(sent.data)])
+                sink.finish()
+            except Rejected:
+                sink.abort()  # as the association does
+                raise
             self._acknowledged(sent.uid)
 
     def _answer(self, ledger: Database) -> None:

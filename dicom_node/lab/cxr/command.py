@@ -81,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read on import: TensorFlow's chatter tells a user nothing
     try:
         from dicom_node.lab import probe_file  # noqa: PLC0415 - as above
-        from dicom_node.lab.cxr import importer  # noqa: PLC0415
+        from dicom_node.lab.cxr.importer import run as import_bundle  # noqa: PLC0415
     except ImportError as error:
         message = f"{error.name} is not installed: scripts/setup cxr, or pip install 'dicom-node[lab,cxr]'"
         raise LabError(message) from None
     request = _request(args, probe_file.expected_digest(args.probe, args.sha256))
-    _report(request, importer.run(request))
+    _report(request, import_bundle(request))
     return 0
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dicom_node.core.findings import Outcome, ReasonCode
 from dicom_node.report import codes
-from dicom_node.report.narrative import WORDS, in_words, main_sentence, percent, view_in_words
+from dicom_node.report.narrative import WORDS, in_words, main_sentence, percent, series_description, view_in_words
 from tests.conformance import report_cases as cases
 
 ALL = cases.outcomes()
@@ -20,6 +20,15 @@ def test_every_paragraph_names_the_outcome_and_ends_unverified(name):
     assert text.endswith("AI result, not verified by a physician.")
     assert "Research use only, not a medical device." in text
     assert text.isascii()
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_series_name_shows_its_outcome_below_a_thumbnail_and_fits_its_attribute(outcome):
+    for what in ("", "report", "regions"):
+        name = series_description(outcome, what)
+        assert WORDS[outcome] in name[:16]
+        assert name.endswith(what)
+        assert len(name) <= 64
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -165,21 +165,23 @@ def check_view(group, view, heatmaps):
 
 
 def check(sr, request, heatmaps):
-    (measurements,) = items(sr, codes.IMAGING_MEASUREMENTS)
-    groups = items(measurements, codes.MEASUREMENT_GROUP)
+    (findings,), (algorithm,) = items(sr, codes.FINDINGS), items(sr, codes.ALGORITHM)
+    groups = items(findings, codes.MEASUREMENT_GROUP)
     check_finding(groups[0], request.finding)
     (comment,) = texts(groups[0], codes.COMMENT)
     assert comment.startswith(f"{WORDS_OF[request.finding.outcome]}: ")
     assert comment.startswith("POSITIVE: fracture suspected") == (request.finding.outcome is cases.P)
-    told = texts(groups[0], codes.ALGORITHM_PARAMETERS)
+    assert texts(findings, codes.COMMENT) == [comment]
+    told = texts(algorithm, codes.ALGORITHM_PARAMETERS)
     assert printable(f"calibration={request.finding.model.parameters[0][1]}") in told
     assert texts(groups[0], codes.ALGORITHM_NAME) == [printable(request.finding.model.name) or UNNAMED]
     regions = []
-    for group, view in zip(groups[1:], request.views, strict=False):
+    for group, view in zip(groups[1:], request.views, strict=True):
         check_view(group, view, heatmaps)
         shown = [expected_outline(region) for region in shown_regions(view.finding)]
         regions += [(points, view.finding.sop_instance_uid) for points in shown if points is not None]
-    found = groups[1 + len(request.views) :]
+    measured = items(sr, codes.IMAGING_MEASUREMENTS)
+    found = [group for holder in measured for group in items(holder, codes.MEASUREMENT_GROUP)]
     assert len(found) == len(regions)
     for group, (points, source) in zip(found, regions, strict=True):
         (outline,) = outlines(group)
@@ -193,7 +195,9 @@ def check(sr, request, heatmaps):
 def check_by_highdicom(data, request):
     content = highdicom.sr.srread(io.BytesIO(data)).content
     assert isinstance(content, highdicom.sr.MeasurementReport)
-    groups = content.get_image_measurement_groups()
+    (holder,) = content[0].ContentSequence.find(codes.FINDINGS)
+    results = holder.ContentSequence.find(codes.MEASUREMENT_GROUP)
+    groups = [highdicom.sr.MeasurementsAndQualitativeEvaluations.from_sequence([group]) for group in results]
     findings = [request.finding, *(view.finding for view in request.views)]
     for group, finding in zip(groups, findings, strict=True):
         measured = group.get_measurements(name=codes.PROBABILITY)

@@ -17,7 +17,8 @@ from dicom_node.core.findings import Reason, ReasonCode
 from dicom_node.part10.writer import encode
 from dicom_node.report import page as page_module
 from dicom_node.report import secondary_capture
-from dicom_node.report.drawing import font, shortened, width_of, wrapped
+from dicom_node.report.canvas import squared
+from dicom_node.report.drawing import BACKGROUND, font, shortened, width_of, wrapped
 from dicom_node.report.narrative import WORDS
 from dicom_node.report.package import compose
 from dicom_node.report.page import summary_page
@@ -52,7 +53,7 @@ def test_the_order_is_summary_heatmaps_states_report(name):
     assert [capture.InstanceNumber for capture in captures] == list(range(1, len(captures) + 1))
     assert len({capture.SeriesInstanceUID for capture in captures}) == 1
     for made in objects:
-        assert made.dataset.SeriesDescription.startswith(f"AI FRACTURE: {WORDS[ALL[name].finding.outcome]}")
+        assert made.dataset.SeriesDescription.startswith(f"AI: {WORDS[ALL[name].finding.outcome]} - fracture")
         assert made.dataset.SOPInstanceUID == made.sop_instance_uid
 
 
@@ -156,10 +157,35 @@ def test_no_name_and_no_patient_id_reaches_a_picture(monkeypatch):
 @pytest.mark.parametrize("name", ALL)
 def test_the_summary_page_keeps_its_margins_clear(name):
     page = summary_page(ALL[name])
-    assert page.shape[1] == page_module.WIDTH
-    assert page.shape[0] >= page_module.WIDTH
-    for strip in (page[11:, :38], page[11:, -38:], page[-20:]):
-        assert (strip == strip[-1, -1]).all()
+    side = page.shape[0]
+    assert page.shape[1] == side >= page_module.WIDTH
+    above, below = page[11 : side // 10], page[-side * 8 // 100 :]
+    for strip in (page[11:, :38], page[11:, -38:], above, below):
+        assert (strip == page[-1, -1]).all()
+    assert not (page[side // 10 : side // 5] == page[-1, -1]).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1280, 1024), (1280, 500), (800, 1280), (400, 300), (1000, 1000)])
+def test_all_pages_are_squares_of_one_size_without_words_where_viewers_write_theirs(rows, columns):
+    made = pages(cases.request(*cases.views(cases.P, cases.I, rows=rows, columns=columns)))
+    side = made[0].Rows
+    assert {(page.Rows, page.Columns) for page in made} == {(side, side)}
+    assert side >= page_module.WIDTH
+    for page in made[1:]:
+        legend = pixels(page)[:, -side // 5 :]
+        assert (legend[-side * 8 // 100 :] == legend[-1, -1]).all()
+        assert rows < columns or (legend[: side // 10] == legend[-1, -1]).all()
+
+
+def test_the_largest_page_keeps_its_pixels_and_a_smaller_one_fills_as_much():
+    large = np.random.default_rng(1).integers(0, 256, (60, 100, 3)).astype(np.uint8)
+    small = np.full((20, 10, 3), 200, np.uint8)
+    first, second = squared([large, small])
+    assert first.shape == second.shape == (100, 100, 3)
+    assert (first[20:80] == large).all()
+    assert (first[:20] == BACKGROUND).all()
+    assert (second[:, 25:75] == 200).all()
+    assert (second[:, :25] == BACKGROUND).all()
 
 
 def written(monkeypatch, make):
@@ -212,7 +238,7 @@ def test_a_later_version_says_what_it_supersedes(monkeypatch):
 def test_any_number_of_views_fits(count):
     outcomes = [(cases.N, cases.P, cases.I, cases.X)[index % 4] for index in range(count)]
     page = summary_page(cases.request(*cases.views(*outcomes, rows=64, columns=64)))
-    assert page.shape[0] <= 1300
+    assert page.shape[0] <= 1450
     assert (page[-20:] == page[-1, -1]).all()
 
 

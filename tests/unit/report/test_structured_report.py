@@ -8,14 +8,16 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from highdicom.sr import MeasurementsAndQualitativeEvaluations
 
 from dicom_node.core.decision import RegionGate
 from dicom_node.core.findings import Outcome, Region
 from dicom_node.part10.writer import encode
 from dicom_node.report import codes
+from dicom_node.report.narrative import in_words
 from dicom_node.report.package import compose
 from dicom_node.report.reading import describe
-from dicom_node.report.request import SR_LADDER
+from dicom_node.report.request import BASIC_TEXT_SR, SR_LADDER
 from dicom_node.report.structured_report import structured_reports
 from tests.conformance import report_cases as cases
 
@@ -50,8 +52,9 @@ def named(item, code, value_type=None):
 
 
 def groups(sr):
-    (measurements,) = named(sr, codes.IMAGING_MEASUREMENTS)
-    return named(measurements, codes.MEASUREMENT_GROUP)
+    """The study's group and each view's, then each region's."""
+    holders = [*named(sr, codes.FINDINGS), *named(sr, codes.IMAGING_MEASUREMENTS)]
+    return [group for holder in holders for group in named(holder, codes.MEASUREMENT_GROUP)]
 
 
 def coded(group, code):
@@ -131,6 +134,10 @@ def test_a_study_that_was_not_analysed_has_no_number_anywhere(composed, name):
 )
 def test_the_processing_summary_is_coded(composed, name, summary, detections):
     (evaluations,) = named(report(composed[name]), codes.QUALITATIVE_EVALUATIONS)
+    analysed = ALL[name].finding.outcome in codes.PRESENCE_OF
+    assert coded(evaluations, codes.PRESENCE) == (
+        [codes.PRESENCE_OF[ALL[name].finding.outcome].value] if analysed else []
+    )
     assert coded(evaluations, codes.CAD_SUMMARY) == [summary]
     assert coded(evaluations, codes.SUMMARY_OF_DETECTIONS) == [detections]
     reason = ALL[name].finding.reason
@@ -201,10 +208,12 @@ def test_an_outline_too_long_for_explicit_vr_is_thinned_and_stays_closed():
 def test_the_thresholds_of_a_body_region_are_told():
     gate = replace(cases.GATE, regions=(RegionGate("hip", ("HIP",), None), RegionGate("hand", ("HAND",), 0.2)))
     sr = report(compose(cases.request(cases.view(cases.N, negative_below=0.2), gate=gate)))
-    study, view = (
-        {item.TextValue for item in named(group, codes.ALGORITHM_PARAMETERS, "TEXT")} for group in groups(sr)
+    (algorithm,) = named(sr, codes.ALGORITHM)
+    whole, _, view = (
+        {item.TextValue for item in named(group, codes.ALGORITHM_PARAMETERS, "TEXT")}
+        for group in (algorithm, *groups(sr))
     )
-    assert {"p_low=0.12", "p_low of hip=none certified", "p_low of hand=0.2"} <= study
+    assert {"p_low=0.12", "p_low of hip=none certified", "p_low of hand=0.2"} <= whole
     assert "negative below=0.2" in view
 
 
@@ -264,7 +273,8 @@ def test_the_algorithm_is_named_with_its_parameters_and_device(composed):
     sr = report(composed["positive"])
     (equipment,) = sr.ContributingEquipmentSequence
     assert equipment.DeviceUID == cases.MODEL.device_uid
-    texts = {item.TextValue for item in walk(groups(sr)[0]) if item.ValueType == "TEXT"}
+    (algorithm,) = named(sr, codes.ALGORITHM)
+    texts = {item.TextValue for item in walk(algorithm) if item.ValueType == "TEXT"}
     assert {cases.MODEL.name, cases.MODEL.version, "temperature=1.31", "p_high=0.71"} <= texts
     assert f"bundle sha256={cases.MODEL.bundle_sha256}" in texts
     assert "no model" in report(composed["no-model"]).ContributingEquipmentSequence[0].ManufacturerModelName
@@ -298,10 +308,41 @@ def test_highdicom_reads_its_own_template_back(composed, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         read = highdicom.sr.srread(io.BytesIO(encode(report(composed[name]))))
-        found = read.content.get_image_measurement_groups()
+        (findings,) = read.content[0].ContentSequence.find(codes.FINDINGS)
+        found = findings.ContentSequence.find(codes.MEASUREMENT_GROUP)
+        for group in found:
+            assert MeasurementsAndQualitativeEvaluations.from_sequence([group]).tracking_uid
         assert len(found) == 1 + len(ALL[name].views)
-        regions = sum(len(view.finding.regions) for view in ALL[name].views)
-        assert len(read.content.get_planar_roi_measurement_groups()) == regions
+        outlined = read.content.get_planar_roi_measurement_groups()
+        assert len(outlined) == sum(len(view.finding.regions) for view in ALL[name].views)
+        for region in outlined:
+            (probability,) = region.get_measurements(name=codes.PROBABILITY)
+            assert probability.value == pytest.approx(87.3)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_named_a_measurement_has_coordinates_and_a_title_promises_no_more(composed, name):
+    for rung in cases.rungs(composed[name]):
+        measured = [
+            group
+            for holder in named(rung.dataset, codes.IMAGING_MEASUREMENTS)
+            for group in named(holder, codes.MEASUREMENT_GROUP)
+        ]
+        drawn = [group for group in measured if named(group, codes.IMAGE_REGION, "SCOORD")]
+        title = rung.dataset.ConceptNameCodeSequence[0].CodeValue
+        assert (title == codes.IMAGING_MEASUREMENT_REPORT.value) == bool(drawn)
+        assert rung.sop_class_uid == BASIC_TEXT_SR or drawn == measured
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_outcome_and_its_sentence_come_before_every_other_content_and_the_parameters_last(composed, name):
+    for rung in cases.rungs(composed[name]):
+        contained = [item for item in walk(rung.dataset) if item.RelationshipType == "CONTAINS"]
+        holder, outcome, sentence, *_ = contained
+        assert holder.ConceptNameCodeSequence[0].CodeValue == codes.FINDINGS.value
+        assert outcome.ConceptCodeSequence[0].CodeValue == codes.OUTCOMES[ALL[name].finding.outcome].value
+        assert sentence.TextValue == in_words(ALL[name].finding)
+        assert rung.dataset.ContentSequence[-1].ConceptNameCodeSequence[0].CodeValue == codes.ALGORITHM.value
 
 
 @pytest.mark.parametrize("name", ALL)
