@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dicom_node import overrides
 from dicom_node.core.errors import SettingsError
+from dicom_node.overrides import Override
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -154,7 +156,7 @@ class Settings(_Section):
 
 
 def load(path: Path) -> Settings:
-    """Read a configuration file; relative paths in it are resolved against its folder.
+    """Read a configuration file and what overrides it; relative paths are resolved against the file's folder.
 
     Raises SettingsError: one line a problem, each `file:line: key: what is wrong; what is allowed`.
     """
@@ -168,15 +170,53 @@ def load(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         message = f"{path}: not valid TOML: {error}"
         raise SettingsError(message) from error
+    sources = _override(raw, path)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(path, text, problem) for problem in error.errors())) from error
+        raise SettingsError(
+            "\n".join(_explain((path, text), problem, sources) for problem in error.errors())
+        ) from error
     return _resolved(settings, path.resolve().parent)
 
 
-def _explain(path: Path, text: str, problem: Any) -> str:
-    """Return one problem as `file:line: key: message`, naming what is allowed."""
+def _override(raw: dict[str, Any], path: Path) -> dict[tuple[str | int, ...], str]:
+    """Put in what overrides the file; return where each of these values came from."""
+    found = overrides.collect(path)
+    return {overrides.place(raw, one, _value_of(one)): one.source for one in found}
+
+
+def _value_of(override: Override) -> Any:
+    """Return the value in the type that the key wants: text as it is, a path to the file, all else read as TOML."""
+    wanted = _annotation(override.key)
+    if wanted is Path and override.file is not None:
+        return str(override.file)
+    if wanted in {str, Path} or get_origin(wanted) is Literal:
+        return override.text
+    try:
+        return tomllib.loads(f"value = {override.text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return override.text
+
+
+def _annotation(key: tuple[str, ...]) -> Any:
+    """Return the type of a setting, or None where there is no such one."""
+    found: Any = Settings
+    parts = list(key)
+    while parts:
+        if get_origin(found) is tuple:  # a block by its name
+            found = get_args(found)[0]
+            parts.pop(0)
+            continue
+        if not (isinstance(found, type) and issubclass(found, BaseModel)) or parts[0] not in found.model_fields:
+            return None
+        found = found.model_fields[parts.pop(0)].annotation
+    return found
+
+
+def _explain(file: tuple[Path, str], problem: Any, sources: dict[tuple[str | int, ...], str]) -> str:
+    """Return one problem as `file:line: key: message`, naming what is allowed; or the variable instead of the line."""
+    path, text = file
     location = tuple(problem["loc"])
     key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in location).replace(".[", "[")
     if problem["type"] == "extra_forbidden":
@@ -185,7 +225,9 @@ def _explain(path: Path, text: str, problem: Any) -> str:
         message = f"{problem['msg']}, not {problem['input']!r}" if location else str(problem["msg"])
         if problem["type"] == "missing":
             message = "is required"
-    return f"{path}:{_line_of(text, location)}: {key or 'settings'}: {message}"
+    meant = (name for at, name in sources.items() if location[: len(at)] == at or at[: len(location)] == location)
+    source = next(meant, None)
+    return f"{source or f'{path}:{_line_of(text, location)}'}: {key or 'settings'}: {message}"
 
 
 def _allowed(location: tuple[Any, ...]) -> list[str]:

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dicom_node import settings as configuration
+from dicom_node.cli import exits
+from dicom_node.cli.toml_text import replace_values
+from dicom_node.cli.words import print_json
+from dicom_node.core.errors import BundleError, SettingsError
 from dicom_node.inference.bundle import load_bundle
 
 if TYPE_CHECKING:
     import argparse
 
+    from dicom_node.inference.bundle import Bundle
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing: --config is all it needs."""
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to do, and the bundle to switch to."""
+    parser.add_argument(
+        "action", nargs="?", choices=("verify", "list", "switch"), default="verify", help="(%(default)s)"
+    )
+    parser.add_argument("bundle", nargs="?", help="for switch: a bundle's folder, or its name among the listed ones")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify the configured bundle and print what it is; 1 with one line where it may not be used."""
-    analysis = configuration.load(arguments.config).analysis
+    """Verify the configured bundle, list all, or switch to another; 1 with one line where one may not be used."""
+    settings = configuration.load(arguments.config)
+    if arguments.action == "list":
+        return _list(settings, as_json=arguments.json)
+    if arguments.action == "switch":
+        return _switch(arguments, settings)
+    analysis = settings.analysis
     bundle = load_bundle(analysis.bundle, analysis.bundle_sha256 or None)
+    print_json(_facts(analysis.bundle, bundle)) if arguments.json else _print(bundle)
+    return exits.GOOD
+
+
+def _facts(folder: Path, bundle: Bundle) -> dict[str, Any]:
+    manifest, gate = bundle.manifest, bundle.gate
+    return {
+        "folder": str(folder),
+        "name": manifest.name,
+        "version": manifest.version,
+        "sha256": bundle.sha256,
+        "p_low": gate.p_low,
+        "p_high": gate.p_high,
+        "intended_use": bundle.intended_use.statement,
+        "demonstration": manifest.demonstration,
+    }
+
+
+def _print(bundle: Bundle) -> None:
     manifest, gate = bundle.manifest, bundle.gate
     print(f"{manifest.title}: {manifest.name} {manifest.version}, verified")
     print(f"digest        {bundle.sha256}")
@@ -29,4 +65,57 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"intended use  {bundle.intended_use.statement}")
     if manifest.demonstration:
         print("A demonstration model: not for clinical use.")
-    return 0
+
+
+def folders(settings: configuration.Settings) -> list[Path]:
+    """Return the folders of bundles beside the configured one and in the installation."""
+    parents = dict.fromkeys([settings.analysis.bundle.parent, configuration.installed_bundle_folder().parent])
+    found = [file.parent for parent in parents for file in sorted(parent.glob("*/manifest.toml"))]
+    return list(dict.fromkeys(found))
+
+
+def _list(settings: configuration.Settings, *, as_json: bool) -> int:
+    rows = [_row(folder, settings) for folder in folders(settings)]
+    if as_json:
+        print_json(rows)
+    for row in [] if as_json else rows:
+        told = row["problem"] or f"{row['name']} {row['version']}"
+        print(f"{'used' if row['used'] else '    '}  {row['folder']}: {told}")
+    return exits.GOOD
+
+
+def _row(folder: Path, settings: configuration.Settings) -> dict[str, Any]:
+    used = folder.resolve() == settings.analysis.bundle.resolve()
+    try:
+        return {"used": used, "problem": None, **_facts(folder, load_bundle(folder, None))}
+    except BundleError as error:
+        return {"used": used, "problem": str(error), "folder": str(folder)}
+
+
+def _switch(arguments: argparse.Namespace, settings: configuration.Settings) -> int:
+    """Write another bundle and its digest into the configuration, once it is verified."""
+    if not arguments.bundle:
+        message = "dicom-node bundle switch needs a folder or a name; `dicom-node bundle list` shows them"
+        raise SettingsError(message)
+    named = [folder for folder in folders(settings) if folder.name == arguments.bundle]
+    folder = named[0] if named else Path(arguments.bundle)
+    bundle = load_bundle(folder, None)
+    text = arguments.config.read_text(encoding="utf-8")
+    values = {"bundle": str(folder.resolve()), "bundle_sha256": bundle.sha256}
+    temporary = arguments.config.with_name(f".{arguments.config.name}.new")
+    temporary.write_text(replace_values(text, "analysis", values), encoding="utf-8")
+    temporary.chmod(arguments.config.stat().st_mode & 0o777)
+    try:
+        configuration.load(temporary)
+    except SettingsError:
+        temporary.unlink()
+        raise
+    temporary.replace(arguments.config)
+    if arguments.json:
+        print_json(_facts(folder, bundle))
+    else:
+        print(
+            f"{arguments.config}: {bundle.manifest.name} {bundle.manifest.version} from the next start on, and no other"
+        )
+        print("systemctl restart dicom-node.target")
+    return exits.GOOD

@@ -1,13 +1,14 @@
-"""`dicom-node retry`."""
+"""`dicom-node retry`: the deliveries of `dicom-node dead replay`, and what waits for its next try."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
+from dicom_node.cli import exits
+from dicom_node.cli.words import counted, print_json
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services.messages import Revive, Revived, connect
+from dicom_node.services.asking import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -16,18 +17,12 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the study."""
     parser.add_argument("study", nargs="?", default="", help="Study Instance UID (default: all studies)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask the running node to send again; 1 where it is not running."""
-    folders = StateFolders(configuration.load(arguments.config).node.state_dir)
-    try:
-        channel = connect(folders.socket)
-    except OSError:
-        sys.stderr.write("the node does not answer: start it with `dicom-node serve` and ask again\n")
-        return 1
-    channel.send(Revive(arguments.study))
-    answer = channel.receive(30.0)
-    channel.close()
-    print(f"{answer.count if isinstance(answer, Revived) else 0} deliveries are tried again")
-    return 0
+    """Ask the running node to send again; 4 where it is not running."""
+    control = StateFolders(configuration.load(arguments.config).node.state_dir).control
+    answer = ask(control, "revive", study=arguments.study)
+    print_json(answer) if arguments.json else print(f"{counted(answer['deliveries'], 'delivery')} tried again")
+    return exits.GOOD

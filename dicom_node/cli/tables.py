@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from dicom_node import settings as configuration
+from dicom_node.cli.words import print_json, when
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.spool import StateFolders
 
@@ -18,14 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+__all__ = ["answer", "open_overview", "print_json", "print_table", "when"]
+
+
 def open_overview(config: Path) -> Overview:
     """Return the read-only view of the configured node's ledger."""
     return Overview(StateFolders(configuration.load(config).node.state_dir).ledger)
-
-
-def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=2, default=str))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -36,13 +33,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     Console().print(table)
-
-
-def when(seconds: float | None) -> str:
-    """Return a ledger time as local date and time."""
-    if seconds is None:
-        return ""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def answer(row: dict[str, Any]) -> str:

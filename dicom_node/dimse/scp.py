@@ -7,8 +7,7 @@ data set is stored as it comes and never decoded here.
 from __future__ import annotations
 
 import logging
-import socket
-from contextlib import suppress
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from dicom_node.core.errors import Rejected
 from dicom_node.core.identifiers import is_usable_uid
 from dicom_node.core.study import Received
 from dicom_node.dimse import status
+from dicom_node.dimse.listener import Listener, drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +56,21 @@ class StorageScp:
     that the peer keeps the instance.
     """
 
-    def __init__(self, settings: ScpSettings, on_store: Callable[[Received], None]) -> None:
+    def __init__(
+        self,
+        settings: ScpSettings,
+        on_store: Callable[[Received], None],
+        *,
+        listen_fd: int | None = None,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take a socket that listens already where listen_fd names one; on_turn is called while the SCP accepts."""
         self._settings = settings
         self._on_store = on_store
+        self._listen_fd = listen_fd
+        self._on_turn = on_turn
         self._server: ThreadedAssociationServer | None = None
+        self._answered: set[Any] = set()
 
     @property
     def port(self) -> int:
@@ -75,16 +86,13 @@ class StorageScp:
         settings = self._settings
         ae = AE(ae_title=settings.ae_title)
         ae.require_called_aet = True
-        ae.require_calling_aet = list(settings.calling_ae_titles)
-        ae.maximum_associations = settings.max_associations
         ae.maximum_pdu_size = _PDU_LENGTH
-        ae.network_timeout = settings.network_timeout_s
-        ae.acse_timeout = min(settings.network_timeout_s, 10.0)
-        ae.dimse_timeout = settings.network_timeout_s
+        _set_limits(ae, settings)
         ae.add_supported_context(Verification)
-        self._server = ae.start_server(
+        listening = {"listen_fd": self._listen_fd, "on_turn": staticmethod(self._on_turn)}
+        server = ae.make_server(
             (settings.host, settings.port),
-            block=False,
+            server_class=type("Listener", (Listener,), listening),
             evt_handlers=[
                 (evt.EVT_C_STORE, self._handle_store),
                 (evt.EVT_C_ECHO, self._handle_echo),
@@ -92,19 +100,49 @@ class StorageScp:
                 (evt.EVT_REJECTED, self._log_association, ["association.rejected"]),
                 (evt.EVT_ABORTED, self._log_association, ["association.aborted"]),
                 (evt.EVT_RELEASED, self._log_association, ["association.released"]),
+                (evt.EVT_DIMSE_SENT, self._note_answer),
             ],
         )
+        ae._servers.append(server)  # noqa: SLF001 - as AE.start_server does, which takes no server_class
+        threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        self._server = server
 
-    def stop(self) -> None:
-        """Stop listening and end the associations, those of silent peers too."""
+    def stop(self, drain_s: float = 0.0) -> None:
+        """Stop listening and end the associations, those of silent peers too; a C-STORE in hand has drain_s seconds."""
         if self._server is not None:
             associations = self._server.active_associations
+            self._answered.clear()
             self._server.shutdown()
             self._server = None
-            for association in associations:
-                _hang_up(association)
+            drain(associations, self._answered, drain_s)
+
+    def apply(self, settings: ScpSettings) -> None:
+        """Serve associations that come from now on by these settings; AE title and address stay what they are."""
+        self._settings = settings
+        if self._server is not None:
+            _set_limits(self._server.ae, settings)
+
+    def pause(self) -> None:
+        """Reject new associations as transient (local limit exceeded): the peer comes back by itself."""
+        if self._server is not None:
+            self._server.ae._maximum_associations = 0  # noqa: SLF001 - the public setter takes no 0
+
+    def resume(self) -> None:
+        """Accept associations again."""
+        self.apply(self._settings)
+
+    def _note_answer(self, event: Any) -> None:
+        if self._server is None:
+            self._answered.add(event.assoc)
 
     def _handle_store(self, event: Any) -> int | Dataset:
+        event.assoc.in_hand = 1  # until the answer is on its way
+        try:
+            return self._store(event)
+        finally:
+            event.assoc.in_hand = 0
+
+    def _store(self, event: Any) -> int | Dataset:
         request, context = event.request, event.context
         received = Received(
             sop_class_uid=str(request.AffectedSOPClassUID or ""),
@@ -146,13 +184,11 @@ class StorageScp:
         log.debug(name, calling_ae=_title(event), peer=str(event.assoc.requestor.address))
 
 
-def _hang_up(association: Any) -> None:
-    """Shut an association's socket: its threads block in recv and would keep the process alive for a time-out."""
-    transport = association.dul.socket
-    sock = transport.socket if transport is not None else None
-    if sock is not None:
-        with suppress(OSError):  # the peer was quicker
-            sock.shutdown(socket.SHUT_RDWR)
+def _set_limits(ae: AE, settings: ScpSettings) -> None:
+    ae.require_calling_aet = list(settings.calling_ae_titles)
+    ae.maximum_associations = settings.max_associations
+    ae.network_timeout = ae.dimse_timeout = settings.network_timeout_s
+    ae.acse_timeout = min(settings.network_timeout_s, 10.0)
 
 
 def _title(event: Any) -> str:

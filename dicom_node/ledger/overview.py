@@ -58,6 +58,12 @@ class Overview:
         with self._engine.connect() as connection:
             yield connection
 
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection that can only read, for the questions of `standing` and `waiting`."""
+        with self._read() as connection:
+            yield connection
+
     def studies(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest studies, each with the state and outcome of its latest version."""
         latest = (

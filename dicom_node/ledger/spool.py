@@ -58,6 +58,11 @@ class StateFolders:
         return self.root / "worker.sock"
 
     @property
+    def control(self) -> Path:
+        """The Unix socket for an administrator's commands."""
+        return self.root / "control.sock"
+
+    @property
     def strikes(self) -> Path:
         """Where the worker counts the images in a row that its engine did not answer."""
         return self.root / "engine-strikes.json"

@@ -76,8 +76,18 @@ class Dispatcher:
         self._clock = clock
         self._dice = dice
         self._threads = threads
+        self._workers = 0
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
+
+    def apply(self, settings: DispatchSettings) -> None:
+        """Go by these settings from the next job on."""
+        self._settings = settings
+
+    @property
+    def workers(self) -> int:
+        """How many workers are connected."""
+        return self._workers
 
     def run(self) -> None:
         """Accept workers until the node stops."""
@@ -89,7 +99,8 @@ class Dispatcher:
                 continue
             number += 1
             channel = Channel(sock)
-            self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel))  # type: ignore[misc]
+            turn_s = self._settings.timeout_s + 2 * _GRACE_S + _LONG_POLL_S
+            self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel), turn_s)  # type: ignore[misc]
         self._listener.close()
 
     def _serve(self, channel: Channel) -> None:
@@ -105,8 +116,12 @@ class Dispatcher:
                 log.warning("bundle.changed", before=self._settings.bundle_sha256, now=hello.bundle_sha256)
                 self._threads.stopping.set()
                 return
-            while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
-                self._serve_one(channel)
+            self._workers += 1
+            try:
+                while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
+                    self._serve_one(channel)
+            finally:
+                self._workers -= 1
         except (EOFError, OSError, ValueError) as error:
             log.info("worker.left", cause=type(error).__name__)
         finally:

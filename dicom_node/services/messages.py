@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Discriminator, TypeAdapter
 
 from dicom_node.core.findings import StudyFinding, ViewFinding
+from dicom_node.services.unix import listen, socket_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["Channel", "Message", "connect", "listen"]
 
 _LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 16 << 20
@@ -156,37 +156,16 @@ _ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
 FINDING: TypeAdapter[ViewFinding] = TypeAdapter(ViewFinding)
 
 
-def listen(path: Path) -> socket.socket:
-    """Return a Unix socket that listens at a path, for this user only; an earlier one's file gives way."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short(path) as address:
-        listener.bind(address)
-    path.chmod(0o600)
-    listener.listen(8)
-    return listener
-
-
 def connect(path: Path) -> Channel:
     """Return a channel to whoever listens at a path. Raises OSError where nobody does."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short(path) as address:
+        with socket_address(path) as address:
             sock.connect(address)
     except OSError:
         sock.close()
         raise
     return Channel(sock)
-
-
-@contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """Yield another name of a socket: its own may be longer than the 107 bytes that a socket address holds."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 class Channel:

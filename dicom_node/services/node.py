@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import random
+import threading
 import time
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from dicom_node.core.errors import LedgerError, StateFolderBusy
+from dicom_node import __version__
+from dicom_node import settings as configuration
+from dicom_node.core.errors import LedgerError, SettingsError, StateFolderBusy
 from dicom_node.core.study import Quiet, Received
 from dicom_node.dimse.scp import ScpSettings, StorageScp
 from dicom_node.intake.accept import Intake, IntakeSettings
 from dicom_node.ledger import jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services import process
+from dicom_node.ledger.standing import standing
+from dicom_node.services import desk, notify, process, reloading
+from dicom_node.services.asking import Answer
 from dicom_node.services.closing import Closer
-from dicom_node.services.delivering import Courier
+from dicom_node.services.control import Control
+from dicom_node.services.couriers import Couriers
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
-from dicom_node.services.threads import Bell, Threads
+from dicom_node.services.notify import Notifier
+from dicom_node.services.threads import TURN_S, Bell, Threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dicom_node.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _LOCK_WAIT_S = 15.0
+_DRAIN_S = 30.0  # for a C-STORE that is being received when the node is told to stop
 _STOP_S = 10.0
+_LOOK_S, _TELL_S = 0.5, 5.0
+_LISTENER = "listener"
 _BIND_TRIES = 20
 _MIB = 1 << 20
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until SIGTERM; returns the exit status (1: failed, restart it; 3: the ledger needs a person)."""
-    settings = process.begin("node", argv)
-    folders = StateFolders(settings.node.state_dir)
+    start = process.begin("node", argv)
+    surroundings = Surroundings(start.config, notify.notifier(), notify.passed_socket())
+    folders = StateFolders(start.settings.node.state_dir)
     try:
         folders.create()
         _take_lock(folders)
@@ -48,9 +64,11 @@ def main(argv: list[str] | None = None) -> int:
         return process.EXIT_FAILED
     except (LedgerError, OSError) as error:
         log.error("ledger.unusable", reason=str(error), state_dir=str(folders.root))  # noqa: TRY400 - said in one line
+        surroundings.notifier.status(f"the ledger needs a person: {error}")
         return process.EXIT_LEDGER
-    node = Node(settings, folders, ledger)
+    node = Node(start.settings, folders, ledger, surroundings)
     process.on_stop_signal(node.threads.stopping.set)
+    process.on_reload_signal(node.reload_wanted.set)
     return node.run()
 
 
@@ -70,28 +88,47 @@ def _take_lock(folders: StateFolders) -> None:
             return
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the node got from whoever started it: its configuration file, systemd's ear, and a listening socket."""
+
+    config: Path
+    notifier: Notifier
+    listen_fd: int | None = None
+
+
 class Node:
     """The parts of the node, wired together."""
 
-    def __init__(self, settings: Settings, folders: StateFolders, ledger: Database) -> None:
+    def __init__(self, settings: Settings, folders: StateFolders, ledger: Database, surroundings: Surroundings) -> None:
         self._settings = settings
         self._folders = folders
         self._ledger = ledger
+        self._surroundings = surroundings
         self._bundle_sha256 = installed_bundle(settings.analysis)
         self.threads = Threads()
+        self.reload_wanted = threading.Event()
+        self._reloading = threading.Lock()
+        self._accepting = False
+        self._started = time.monotonic()
         self._bell = Bell()
-        self._intake = Intake(
-            ledger,
-            folders,
-            IntakeSettings(
-                quiet=Quiet(settings.study.quiet_s, settings.study.max_wait_s),
-                bundle_sha256=self._bundle_sha256,
-                reserve_bytes=settings.node.reserve_mib * _MIB,
-            ),
-            clock=time.time,
-            on_recorded=self._bell.ring,
+        self._intake = self._make_intake()
+        self._scp = StorageScp(
+            _scp_settings(settings),
+            self._on_store,
+            listen_fd=surroundings.listen_fd,
+            on_turn=lambda: self.threads.heartbeats.beat(_LISTENER),
         )
-        self._scp = StorageScp(_scp_settings(settings), self._on_store)
+        self._dispatcher = Dispatcher(
+            self._dispatch_settings(),
+            ledger=ledger,
+            folders=folders,
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            threads=self.threads,
+        )
+        self._couriers = Couriers(ledger, folders, self._bell, self.threads, settings.node.ae_title)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""
@@ -103,25 +140,95 @@ class Node:
             address = f"{self._settings.node.host}:{self._settings.node.port}"
             log.error("port.unavailable", address=address, cause=type(error).__name__)  # noqa: TRY400 - in one line
             return process.EXIT_FAILED
+        self._accepting = True
+        self.threads.heartbeats.expect(_LISTENER, TURN_S)
         log.info(
             "node.ready",
             ae_title=self._settings.node.ae_title,
             host=self._settings.node.host,
             port=self._scp.port,
+            socket="passed" if self._surroundings.listen_fd is not None else "own",
             bundle=self._bundle_sha256,
             destinations=[destination.name for destination in self._settings.destinations],
         )
-        self.threads.stopping.wait()
+        self._surroundings.notifier.ready(self._in_words())
+        self.threads.start("teller", self._tell)
+        self._look_after()
         log.info("node.stopping")
+        self._surroundings.notifier.stopping()
+        self._accepting = False
         self._bell.ring()
-        self._scp.stop()
+        self._scp.stop(_DRAIN_S)
         self.threads.join(_STOP_S)
         self._ledger.close()
         log.info("node.stopped")
         return process.EXIT_FAILED if self.threads.failed else process.EXIT_OK
 
+    def _look_after(self) -> None:
+        """Until told to stop: reload when asked, and give signs of life for as long as every loop turns."""
+        said: tuple[str, ...] = ()
+        alive_at = 0.0
+        while not self.threads.stopping.wait(_LOOK_S):
+            if self.reload_wanted.is_set():
+                self.reload_wanted.clear()
+                self.reload()
+            late = self.threads.heartbeats.late()
+            if late != said:
+                log.log(logging.ERROR if late else logging.INFO, "loops.late" if late else "loops.turn", loops=late)
+                said = late
+            now = time.monotonic()
+            if not late and now - alive_at >= self._surroundings.notifier.every_s:
+                self._surroundings.notifier.alive()
+                alive_at = now
+
+    def _tell(self) -> None:
+        """Keep the line fresh that `systemctl status` shows."""
+        while not self.threads.stopping.is_set():
+            self._surroundings.notifier.status(self._in_words())
+            self.threads.stopping.wait(_TELL_S)
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration again and apply what can be; a bad file changes nothing. Returns what was done."""
+        with self._reloading:
+            try:
+                wanted = configuration.load(self._surroundings.config)
+            except SettingsError as error:
+                log.error("reload.refused", reason=str(error))  # noqa: TRY400 - said in one line
+                return {"refused": str(error)}
+            found = reloading.changes(self._settings, wanted)
+            self._settings = reloading.in_force(self._settings, wanted)
+            self._intake = self._make_intake()
+            self._dispatcher.apply(self._dispatch_settings())
+            if self._accepting:
+                self._scp.apply(_scp_settings(self._settings))
+            self._couriers.apply(self._settings.destinations)
+            log.info("reload.applied", **asdict(found))
+            return asdict(found)
+
     def _on_store(self, received: Received) -> None:
         self._intake.accept(received)
+
+    def _make_intake(self) -> Intake:
+        settings = self._settings
+        return Intake(
+            self._ledger,
+            self._folders,
+            IntakeSettings(
+                quiet=Quiet(settings.study.quiet_s, settings.study.max_wait_s),
+                bundle_sha256=self._bundle_sha256,
+                reserve_bytes=settings.node.reserve_mib * _MIB,
+            ),
+            clock=time.time,
+            on_recorded=self._bell.ring,
+        )
+
+    def _dispatch_settings(self) -> DispatchSettings:
+        return DispatchSettings(
+            bundle_sha256=self._bundle_sha256,
+            timeout_s=self._settings.analysis.timeout_s,
+            crash_limit=self._settings.analysis.crash_limit,
+            destinations=tuple(destination.name for destination in self._settings.destinations),
+        )
 
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
@@ -134,35 +241,58 @@ class Node:
         log.info("ledger.recovered", jobs=released, deliveries=interrupted)
 
     def _start_threads(self) -> None:
-        dispatcher = Dispatcher(
-            DispatchSettings(
-                bundle_sha256=self._bundle_sha256,
-                timeout_s=self._settings.analysis.timeout_s,
-                crash_limit=self._settings.analysis.crash_limit,
-                destinations=tuple(destination.name for destination in self._settings.destinations),
-            ),
-            ledger=self._ledger,
-            folders=self._folders,
-            bell=self._bell,
-            clock=time.time,
-            dice=random.random,
-            threads=self.threads,
-        )
-        closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, self.threads.stopping)
-        self.threads.start("dispatcher", dispatcher.run)
+        stopping = self.threads.stopping
+        closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, stopping)
+        control = Control(self._folders.control, self._commands(), stopping)
+        self.threads.start("dispatcher", self._dispatcher.run)
         self.threads.start("closer", closer.run)
-        for destination in self._settings.destinations:
-            courier = Courier(
-                destination,
-                self._settings.node.ae_title,
-                ledger=self._ledger,
-                folders=self._folders,
-                bell=self._bell,
-                clock=time.time,
-                dice=random.random,
-                stopping=self.threads.stopping,
-            )
-            self.threads.start(f"courier-{destination.name}", courier.run)
+        self.threads.start("control", control.run)
+        self._couriers.apply(self._settings.destinations)
+
+    def _commands(self) -> dict[str, Callable[[Answer], Answer]]:
+        return {
+            "status": lambda _request: self._status(),
+            "reload": lambda _request: self.reload(),
+            "pause": lambda _request: self._pause(),
+            "resume": lambda _request: self._resume(),
+            **desk.commands(self._ledger, self._bell),
+        }
+
+    def _pause(self) -> Answer:
+        self._scp.pause()
+        self._accepting = False
+        log.warning("node.paused")
+        return self._status()
+
+    def _resume(self) -> Answer:
+        self._scp.resume()
+        self._accepting = True
+        log.info("node.resumed")
+        return self._status()
+
+    def _status(self) -> Answer:
+        names = tuple(destination.name for destination in self._settings.destinations)
+        with self._ledger.transaction() as connection:
+            found = standing(connection, names)
+        return {
+            **found,
+            "at": time.time(),
+            "running_for_s": time.monotonic() - self._started,
+            "accepting": self._accepting,
+            "workers": self._dispatcher.workers,
+            "bundle_sha256": self._bundle_sha256,
+            "version": __version__,
+            "late_loops": list(self.threads.heartbeats.late()),
+            "pid": os.getpid(),
+        }
+
+    def _in_words(self) -> str:
+        """Return the line that `systemctl status` shows."""
+        state = "accepting" if self._accepting else "not accepting"
+        workers = self._dispatcher.workers
+        joined = {0: "no worker yet", 1: "1 worker"}.get(workers, f"{workers} workers")
+        title, port = self._settings.node.ae_title, self._scp.port
+        return f"{state} as {title} on port {port}; {desk.waiting(self._ledger)}; {joined}"
 
     def _listen(self) -> None:
         """Listen; an earlier node that was killed may hold the port for a moment."""

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,7 +25,15 @@ EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_LEDGER = 0, 1, 2, 3
 HOPELESS = frozenset({EXIT_SETTINGS, EXIT_LEDGER})
 
 
-def begin(program: str, argv: list[str] | None = None) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a program starts with: its settings, and the file they came from, to be read again."""
+
+    settings: Settings
+    config: Path
+
+
+def begin(program: str, argv: list[str] | None = None) -> Start:
     """Read --config, set up the log and, under a supervisor, watch for its end. Exits with 2 on bad settings."""
     parser = argparse.ArgumentParser(prog=f"python -m dicom_node.services.{program}")
     parser.add_argument("--config", type=Path, required=True)
@@ -39,7 +48,7 @@ def begin(program: str, argv: list[str] | None = None) -> Settings:
     logs.configure(settings.log, program)
     if arguments.supervised:
         threading.Thread(target=_end_with_supervisor, name="supervisor-watch", daemon=True).start()
-    return settings
+    return Start(settings, arguments.config)
 
 
 def _end_with_supervisor() -> None:
@@ -53,6 +62,11 @@ def on_stop_signal(action: Callable[[], None]) -> None:
     """Call action, in the main thread, on SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: action())
+
+
+def on_reload_signal(action: Callable[[], None]) -> None:
+    """Call action, in the main thread, on SIGHUP."""
+    signal.signal(signal.SIGHUP, lambda _number, _frame: action())
 
 
 def end(status: int) -> NoReturn:

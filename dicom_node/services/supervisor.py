@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 _PROGRAMS = ("node", "worker")  # stopped in this order: a worker that loses its node has nothing left to answer
 _POLL_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _SETTLED_S = 0.2, 10.0, 30.0
-_STOP_S = 30.0
+_STOP_S = 45.0
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""The node's own threads: woken when there is work, and never dying in silence."""
+"""The node's own threads: woken when there is work, never dying in silence, and never hanging in silence either."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
+
+TURN_S = 10.0
+"""Longest time, seconds, that a turn of a loop takes unless it says otherwise: none sleeps longer than five."""
 
 
 class Bell:
@@ -37,21 +41,74 @@ class Bell:
             self._condition.wait_for(lambda: self._rings > heard, timeout=max(timeout_s, 0.0))
 
 
+class Heartbeats:
+    """When each loop turned last, and how long a turn of it may take."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._limits: dict[str, float] = {}
+        self._turned: dict[str, float] = {}
+
+    def expect(self, name: str, turn_s: float) -> None:
+        """Watch a loop from now on; a turn of it takes at most turn_s seconds."""
+        with self._lock:
+            self._limits[name], self._turned[name] = turn_s, self._clock()
+
+    def beat(self, name: str) -> None:
+        """Note that a loop turned; of a loop that is not watched nothing is noted."""
+        with self._lock:
+            if name in self._limits:
+                self._turned[name] = self._clock()
+
+    def forget(self, name: str) -> None:
+        """Watch a loop no more: it has ended."""
+        with self._lock:
+            self._limits.pop(name, None)
+            self._turned.pop(name, None)
+
+    def late(self) -> tuple[str, ...]:
+        """Return the loops that have not turned for longer than they may."""
+        with self._lock:
+            now = self._clock()
+            return tuple(name for name, turned in self._turned.items() if now - turned > self._limits[name])
+
+
+class Stopping(threading.Event):
+    """Told to stop. A loop asks once a turn, so asking is also the sign that it still turns."""
+
+    def __init__(self, heartbeats: Heartbeats, above: threading.Event | None = None) -> None:
+        super().__init__()
+        self._heartbeats = heartbeats
+        self._above = above
+
+    def is_set(self) -> bool:
+        """Tell whether to stop, this loop or all of them, and note that the calling thread's loop turned."""
+        self._heartbeats.beat(threading.current_thread().name)
+        return super().is_set() or (self._above is not None and self._above.is_set())
+
+
 class Threads:
     """Starts threads; when one fails the whole process is told to stop, so that it is restarted as a whole."""
 
     def __init__(self) -> None:
-        self.stopping = threading.Event()
+        self.heartbeats = Heartbeats()
+        self.stopping = Stopping(self.heartbeats)
         self.failed = False
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, target: Callable[[], None]) -> None:
-        """Run target in a thread until it returns; it must return soon after `stopping` is set."""
-        thread = threading.Thread(target=self._run, args=(name, target), name=name, daemon=True)
+    def start(self, name: str, target: Callable[[], None], turn_s: float = TURN_S) -> None:
+        """Run target in a thread until it returns.
+
+        It must return soon after `stopping` is set, and ask whether it is at least every turn_s seconds.
+        """
+        thread = threading.Thread(target=self._run, args=(name, target, turn_s), name=name, daemon=True)
+        self._threads = [one for one in self._threads if one.is_alive()]
         self._threads.append(thread)
         thread.start()
 
-    def _run(self, name: str, target: Callable[[], None]) -> None:
+    def _run(self, name: str, target: Callable[[], None], turn_s: float) -> None:
+        self.heartbeats.expect(name, turn_s)
         try:
             target()
         except Exception:
@@ -59,6 +116,8 @@ class Threads:
             log.exception("thread.failed", thread=name)
             self.failed = True
             self.stopping.set()
+        finally:
+            self.heartbeats.forget(name)
 
     def join(self, timeout_s: float) -> None:
         """Wait for the threads to end, each at most timeout_s seconds."""

@@ -13,9 +13,11 @@ import structlog
 
 from dicom_node.core.errors import DicomNodeError, EngineLost, WorkerCrashed
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.services import process
+from dicom_node.services import notify, process
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
 from dicom_node.services.model import Model, load_model
+from dicom_node.services.notify import Notifier
+from dicom_node.services.threads import Heartbeats
 from dicom_node.services.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RECONNECT_S = 0.2
+_TURN_S = 15.0  # the node answers "idle" after five
+_LOOP = "loop"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the worker until SIGTERM; a job in hand is finished first."""
-    settings = process.begin("worker", argv)
-    worker = Worker(settings)
+    worker = Worker(process.begin("worker", argv).settings, notify.notifier())
     process.on_stop_signal(worker.stop)
     try:
         worker.run()
@@ -42,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 class Worker:
     """One connection to the node, one job at a time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, notifier: Notifier | None = None) -> None:
+        self._notifier = notifier or Notifier()
+        self._heartbeats = Heartbeats()
         self._folders = StateFolders(settings.node.state_dir)
         self._timeout_s = settings.analysis.timeout_s
         self._release_idle_s = settings.analysis.release_idle_s
@@ -66,14 +71,26 @@ class Worker:
             faulthandler.cancel_dump_traceback_later()
         bench = Workbench(self._settings, model)
         log.info("worker.ready", bundle=model.sha256, runtime=model.runtime, problem=model.problem)
+        self._heartbeats.expect(_LOOP, _TURN_S)
+        self._notifier.ready(f"{model.runtime}{f'; {model.problem}' if model.problem else ''}")
+        threading.Thread(target=self._show_life, name="life", daemon=True).start()
         try:
             while not self._stopping.is_set():
+                self._heartbeats.beat(_LOOP)
                 channel = self._connect()
                 if channel is not None:
                     self._serve(channel, bench, model)
         finally:
+            self._notifier.stopping()
             bench.close()
             model.release()
+
+    def _show_life(self) -> None:
+        """Give the watchdog its signs of life for as long as the loop turns and no job takes longer than it may."""
+        while True:
+            if not self._heartbeats.late():
+                self._notifier.alive()
+            time.sleep(self._notifier.every_s)
 
     def _connect(self) -> Channel | None:
         try:
@@ -86,6 +103,7 @@ class Worker:
         try:
             channel.send(Hello(model.sha256, model.runtime, model.problem))
             while not self._stopping.is_set():
+                self._heartbeats.expect(_LOOP, _TURN_S)
                 channel.send(Next())
                 job = self._await(channel)
                 if isinstance(job, Idle):
@@ -112,6 +130,7 @@ class Worker:
     def _do(self, job: Message, bench: Workbench) -> Message:
         """Do one job; what hangs, in whatever library, ends this process, and the node counts a crash."""
         faulthandler.dump_traceback_later(self._timeout_s, exit=True)
+        self._heartbeats.expect(_LOOP, self._timeout_s + _TURN_S)
         try:
             if isinstance(job, AnalyseJob):
                 self._clear(job.folder)

@@ -165,6 +165,10 @@ class Orthanc:
         """Return the JSON answer of a POST of JSON."""
         return json.loads(self._call("POST", path, json.dumps(body).encode()) or b"null")
 
+    def add_modality(self, name: str, ae_title: str, port: int) -> None:
+        """Make another AE known, as a destination of C-MOVE too."""
+        self._call("PUT", f"/modalities/{name}", json.dumps([ae_title, "127.0.0.1", port]).encode())
+
     def upload(self, file: Path) -> str:
         """Store one file as if a modality had sent it; returns Orthanc's id of the instance."""
         return str(json.loads(self._call("POST", "/instances", file.read_bytes()))["ID"])

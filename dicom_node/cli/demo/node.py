@@ -67,13 +67,14 @@ _COUNTERS = {
 class NodeProcess:
     """`dicom-node serve` and its children, in a process group of their own so that none of them is left behind."""
 
-    def __init__(self, folder: Path, port: int, bundle: Path, quiet_s: float) -> None:
+    def __init__(self, folder: Path, port: int, bundle: Path, quiet_s: float, analysis: str = "") -> None:
         self.seen = Seen()
         self.log = folder / "node.log"
         self.peer = Peer(ae_title=NODE_AE_TITLE, host=LOOPBACK, port=port)
         self._folder = folder
         self._bundle = bundle
         self._quiet_s = quiet_s
+        self._analysis = analysis
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: BufferedReader | None = None
 
@@ -151,6 +152,7 @@ quiet_s = {self._quiet_s}
 
 [analysis]
 bundle = {quoted(str(self._bundle))}
+{self._analysis}
 
 [[destinations]]
 name = "pacs"

@@ -43,13 +43,17 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to walk through: a working folder, the model bundle, the quiet period and the studies."""
+    """What to walk through: a working folder, the model bundle, the quiet period and the studies.
+
+    analysis is further lines of TOML for the node's section of that name.
+    """
 
     folder: Path
     bundle: Path
     quiet_s: float
     studies: tuple[Study, ...]
     embedded: bool = False
+    analysis: str = ""
 
 
 class Voice(Protocol):
@@ -81,7 +85,7 @@ def _running(plan: Plan, voice: Voice) -> Iterator[tuple[Pacs, NodeProcess]]:
     program = None if plan.embedded else orthanc_program()
     folder = plan.folder / "pacs"
     pacs: Pacs = OrthancPacs(program, folder, pacs_port, http_port) if program else EmbeddedPacs(folder, pacs_port)
-    node = NodeProcess(plan.folder / "node", node_port, plan.bundle, plan.quiet_s)
+    node = NodeProcess(plan.folder / "node", node_port, plan.bundle, plan.quiet_s, plan.analysis)
     with ExitStack() as stack:
         voice.say(f"starting a PACS ({pacs.name})")
         stack.callback(pacs.stop)

@@ -1,0 +1,152 @@
+"""The units as they are shipped, under a systemd of their own: started, watched, reloaded, drained, hardened."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from tests.integration.conftest import require
+from tests.support.machine import UNITS, Machine, missing
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(180)
+
+NODE, WORKER = "dicom-node.service", "dicom-node-worker@1.service"
+CONFIG = """
+[node]
+reserve_mib = 64
+[study]
+quiet_s = 1.0
+[analysis]
+bundle = "/opt/dicom-node/source/engines/compact-fracatlas"
+[log]
+format = "json"
+"""
+DROP_INS = {
+    "dicom-node.socket": "[Socket]\nListenStream=\nListenStream=127.0.0.1:104\n",
+    NODE: "[Service]\nWatchdogSec=4\n",  # as shipped it would take 20 s to see a hang
+}
+LOCK = """
+import sqlite3, time
+stranger = sqlite3.connect("/var/lib/dicom-node/ledger.sqlite", isolation_level=None)
+stranger.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    lack = missing()
+    require(not lack or os.geteuid() != 0, lack)  # as root it must work, in CI too
+    if lack:
+        pytest.skip(f"needs {lack}")
+    root = tmp_path_factory.mktemp("machine")
+    for folder in (root, *root.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)  # the service's own user looks for its units' files there
+    with Machine(root, CONFIG, drop_ins=DROP_INS) as booted:
+        booted.systemctl("start", "dicom-node.target")
+        until(lambda: is_active(booted, NODE) and is_active(booted, WORKER), 60, "node and worker are ready")
+        yield booted
+
+
+def is_active(machine: Machine, unit: str) -> bool:
+    return machine.show(unit, "ActiveState") == "active"
+
+
+def echo(machine: Machine) -> int:
+    inside = "import sys; from dicom_node.dimse.scu import Peer, echo; echo(Peer('DICOMNODE', '127.0.0.1', 104), 'T')"
+    return machine.python(inside).returncode
+
+
+def status_of(machine: Machine, pid: int) -> dict[str, str]:
+    lines = machine.run("cat", f"/proc/{pid}/status", f"/proc/{pid}/limits").stdout.splitlines()
+    return {line.split(":")[0].split("  ")[0]: line for line in lines}
+
+
+def test_the_port_is_passed_and_nobody_has_a_capability(machine):
+    assert echo(machine) == 0
+    assert machine.show(NODE, "StatusText").startswith("accepting as DICOMNODE on port 104; waiting: 0 jobs")
+    for unit in (NODE, WORKER):
+        seen = status_of(machine, machine.pid(unit))
+        assert int(seen["CapEff"].split()[1], 16) == int(seen["CapBnd"].split()[1], 16) == 0
+        assert seen["NoNewPrivs"].split()[1] == "1"
+        assert seen["Max core file size"].split()[4:6] == ["0", "0"]
+        assert int(seen["Uid"].split()[1]) != 0
+    assert machine.show(WORKER, "StatusText").startswith("ONNX Runtime")
+
+
+def test_the_units_are_free_of_mistakes(machine):
+    units = [f"SYSTEMD_UNIT_PATH={machine.root / 'units'}", "systemd-analyze", "verify"]
+    checked = machine.run("env", *units, "dicom-node.target", "dicom-node.socket", NODE, WORKER)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("unit", "most", "drop_in"),
+    [
+        (NODE, 1.5, None),
+        ("dicom-node-worker@.service", 1.5, None),
+        ("dicom-node-worker@.service", 1.6, "dicom-node-worker-gpu.conf"),
+    ],
+)
+def test_figure_18_the_units_are_exposed_no_more_than_promised(unit, most, drop_in, tmp_path):
+    require(shutil.which("systemd-analyze"), "systemd-analyze")
+    shutil.copy(UNITS / unit, tmp_path)
+    if drop_in:
+        (tmp_path / f"{unit}.d").mkdir()
+        shutil.copy(UNITS / drop_in, tmp_path / f"{unit}.d")
+    line = ["systemd-analyze", "security", "--offline=true", f"--threshold={most * 10:.0f}", tmp_path / unit]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    score = re.search(r"Overall exposure level for .*: ([\d.]+)", done.stdout)
+    assert done.returncode == 0, score and score.group(0)
+
+
+def test_figure_23_a_bad_file_is_refused_with_its_line_and_the_node_goes_on(machine):
+    file = machine.root / "etc" / "dicom-node" / "dicom-node.toml"
+    pid = machine.pid(NODE)
+    file.write_text(CONFIG.replace("quiet_s = 1.0", "quiet_s = -1"))
+    assert machine.run("systemctl", "reload", NODE).returncode != 0
+    asked = machine.dicom_node("reload")
+    assert asked.returncode == 2
+    assert "dicom-node.toml:5: study.quiet_s" in asked.stderr
+    file.write_text(CONFIG.replace("quiet_s = 1.0", "quiet_s = 2.0").replace("[log]", "threads = 1\n[log]"))
+    machine.systemctl("reload", NODE)
+    applied = [line for line in machine.log().splitlines() if '"reload.applied"' in line]
+    assert '"applied": ["study.quiet_s"]' in applied[-1]
+    assert '"restart_worker": ["analysis.threads"]' in applied[-1]
+    assert (machine.pid(NODE), echo(machine)) == (pid, 0)
+
+
+def test_c48_a_frozen_node_is_killed_and_serves_again(machine):
+    pid, restarts = machine.pid(NODE), int(machine.show(NODE, "NRestarts"))
+    machine.run("kill", f"-{signal.SIGSTOP.value}", str(pid), check=True)
+    until(lambda: int(machine.show(NODE, "NRestarts")) > restarts, 30, "the watchdog has seen it", every_s=0.5)
+    assert echo(machine) == 0
+    assert machine.pid(NODE) != pid
+
+
+def test_c48_a_loop_that_hangs_ends_the_signs_of_life(machine):
+    restarts = int(machine.show(NODE, "NRestarts"))
+    with machine.running(LOCK):  # the loop that closes studies waits for this lock
+        until(lambda: '"loops.late"' in machine.log(), 30, "the loop is seen to hang", every_s=0.5)
+        until(lambda: int(machine.show(NODE, "NRestarts")) > restarts, 20, "no sign of life came", every_s=0.5)
+    until(lambda: is_active(machine, NODE), 30, "the node is up again")
+
+
+def test_figure_17_a_peer_that_comes_while_the_node_is_down_waits_and_is_served(machine):
+    machine.run("kill", "-9", str(machine.pid(NODE)), check=True)
+    assert echo(machine) == 0
+    until(lambda: is_active(machine, NODE), 20, "the node is up again")
+
+
+def test_stopping_ends_in_order(machine):
+    machine.systemctl("stop", "dicom-node.socket", NODE, WORKER)
+    for unit in (NODE, WORKER):
+        assert (machine.show(unit, "Result"), machine.show(unit, "ExecMainStatus")) == ("success", "0"), machine.log()
+    assert echo(machine) != 0

@@ -1,0 +1,204 @@
+"""An administrator's commands without a node: one line for a mistake, the right status, nothing of a patient."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from dicom_node.cli import exits
+from dicom_node.cli import main as program
+from dicom_node.cli.doctor.command import CHECKS
+from dicom_node.cli.main import COMMANDS, build_parser, main
+from dicom_node.cli.toml_text import enable_block, replace_values
+from dicom_node.ledger import history, waiting
+from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.settings import installed_bundle_folder, load
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CANARY = "Canary^Patient"
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text("[node]\nstate_dir = 'state'\nport = 1\nae_title = 'CANARYAE'\n")
+    return str(file)
+
+
+def test_every_command_has_json_but_those_that_run_or_draw():
+    parser = build_parser(set(COMMANDS) - {"lab", "engine"})
+    (action,) = (one for one in parser._actions if getattr(one, "choices", None) and "serve" in one.choices)
+    without = {name for name, sub in action.choices.items() if "--json" not in sub.format_help()}
+    assert without == {"serve", "demo", "completion", "lab", "engine"}
+
+
+def test_a_fault_of_ours_is_one_line_and_a_file_without_values(config, capsys, monkeypatch):
+    def broken(_arguments: object) -> int:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr("dicom_node.cli.check.run", broken)
+    assert main(["check", "--config", config]) == exits.INTERNAL
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    file = Path(re.search(r"details: (\S+)", said.err)[1])
+    assert "broken" in file.read_text()
+    assert CANARY not in said.err + file.read_text()
+    file.unlink()
+
+
+def test_a_file_that_may_not_be_opened_is_named(config, capsys, monkeypatch):
+    def forbidden(_arguments: object) -> int:
+        raise PermissionError(13, "Permission denied", "/var/lib/dicom-node")
+
+    monkeypatch.setattr("dicom_node.cli.check.run", forbidden)
+    assert main(["check", "--config", config]) == exits.INTERNAL
+    assert "/var/lib/dicom-node may not be opened by this user" in capsys.readouterr().err
+    assert program.exits is exits
+
+
+@pytest.mark.parametrize("words", [["status"], ["reload"], ["queue", "retry"], ["dead", "replay"], ["queue", "drain"]])
+def test_where_no_node_answers_the_status_is_4(words, config, capsys):
+    assert main([*words, "--config", config]) == exits.SILENT
+    said = capsys.readouterr()
+    assert "does not answer: start it" in said.err + said.out
+
+
+def test_a_ledger_that_is_missing_is_3(config):
+    assert main(["queue", "list", "--config", config]) == exits.LEDGER
+
+
+def test_doctor_examines_more_than_twenty_things_and_each_fault_says_what_to_do(config, capsys):
+    assert len(CHECKS) >= 20
+    main(["doctor", "--config", config, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) >= 20
+    assert not [one for one in found if one["state"] in {"bad", "note"} and not one["do"]]
+    assert not [one for one in found if "could not be examined" in one["seen"]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check"),
+    [
+        (lambda folders: folders.ledger.write_bytes(b"no database at all" * 100), "ledger"),
+        (lambda folders: folders.root.chmod(0o755), "state folder"),
+        (lambda folders: (folders.instances / "a.dcm").write_bytes(b"received"), "ledger"),
+    ],
+)
+def test_c41_doctor_finds_what_is_spoilt(spoil, check, config, capsys):
+    folders = StateFolders(Path(config).parent / "state")
+    folders.create()
+    spoil(folders)
+    assert main(["doctor", "--config", config, "--json"]) == exits.FAILED
+    found = {one["check"]: one for one in json.loads(capsys.readouterr().out)}
+    assert found[check]["state"] == "bad"
+    assert main(["doctor", "--config", config]) == exits.FAILED
+    assert "BAD" in capsys.readouterr().out
+
+
+def test_init_fills_in_the_manual_and_keeps_its_comments(tmp_path, capsys):
+    file = tmp_path / "made.toml"
+    words = ["--pacs-ae-title", "PACS1", "--pacs-host", "127.0.0.1", "--pacs-port", "9", "--host", "192.0.2.1"]
+    assert main(["init", "--output", str(file), "--port", "104", *words, "--json"]) == exits.FAILED
+    said = json.loads(capsys.readouterr().out)
+    assert "cannot be reached" in said["pacs"]["problem"]
+    made = load(file)
+    assert (made.node.host, made.node.port, made.node.calling_ae_titles) == ("192.0.2.1", 104, ("PACS1",))
+    assert [(one.name, one.ae_title, one.port) for one in made.destinations] == [("pacs", "PACS1", 9)]
+    assert file.stat().st_mode & 0o777 == 0o640
+    manual = (REPOSITORY / "config" / "dicom-node.toml").read_text()
+    comments = [line for line in manual.splitlines() if line.startswith("# ") and "=" not in line and "[[" not in line]
+    assert [line for line in comments if line not in file.read_text() and line[2:] not in file.read_text()] == []
+    assert main(["init", "--output", str(file), "--yes"]) == exits.USAGE
+    assert "--force" in capsys.readouterr().err
+
+
+def test_a_value_that_no_setting_takes_leaves_no_file(tmp_path, capsys):
+    file = tmp_path / "made.toml"
+    assert main(["init", "--output", str(file), "--yes", "--ae-title", "much too long for an AE title"]) == exits.USAGE
+    assert "node.ae_title" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_values_are_changed_in_their_own_section_only():
+    text = "[a]\nx = 1 # one\n[b]\nx = 2\n\n# [[c]]\n# x = 3\n"
+    changed = replace_values(enable_block(text, "c"), "b", {"x": "new", "y": [1]})
+    assert changed == '[a]\nx = 1 # one\n[b]\ny = [1]\nx = "new"\n\n[[c]]\nx = 3\n'
+    assert replace_values("", "b", {"x": True}).strip() == "[b]\nx = true"
+
+
+def test_bundle_switch_verifies_first_and_pins(config, capsys, tmp_path):
+    copy = tmp_path / "engines" / "other"
+    shutil.copytree(installed_bundle_folder(), copy)
+    assert main(["bundle", "switch", str(copy), "--config", config]) == exits.GOOD
+    settings = load(Path(config))
+    assert settings.analysis.bundle == copy
+    assert len(settings.analysis.bundle_sha256) == 64
+    assert settings.node.ae_title == "CANARYAE"
+    capsys.readouterr()
+    assert main(["bundle", "list", "--config", config, "--json"]) == exits.GOOD
+    assert [one["used"] for one in json.loads(capsys.readouterr().out)].count(True) == 1
+    (copy / "head.safetensors").write_bytes(b"changed")
+    before = Path(config).read_text()
+    assert main(["bundle", "switch", str(copy), "--config", config]) == exits.FAILED
+    assert Path(config).read_text() == before
+
+
+def test_c51_the_support_bundle_holds_nothing_of_a_patient(config, capsys, tmp_path):
+    folders = StateFolders(Path(config).parent / "state")
+    folders.create()
+    ledger = open_ledger(folders.ledger)
+    with ledger.transaction() as connection:
+        history.note(connection, 4e9, "instance.refused", study="1.2.840.99.5", detail=CANARY)
+    ledger.close()
+    (folders.instances / "a.dcm").write_text(CANARY)
+    log = tmp_path / "serve.log"
+    events = [
+        {"event": "instance.stored", "study": "1.2.840.99.5", "calling_ae": "CANARYAE", "size": 5},
+        {"event": "instance.stored", "sop_instance": "1.2.840.99.5", "reason": CANARY, "error": f"{CANARY}!"},
+        {"event": CANARY},
+    ]
+    log.write_text("\n".join([json.dumps(one) for one in events] + [f"Traceback: {CANARY}"]))
+    output = tmp_path / "support.tar.gz"
+    assert main(["support-bundle", "--config", config, "--output", str(output), "--log", str(log)]) == exits.GOOD
+    said = capsys.readouterr().out
+    with tarfile.open(output) as archive:
+        held = {member.name: archive.extractfile(member).read().decode() for member in archive}
+    text = "".join(held.values())
+    assert not re.search(r"(?i)canary", text)
+    assert "1.2.840.99.5" not in text
+    disguised = re.findall(r"uid-[0-9a-f]{10}", held["log.jsonl"])
+    assert len(disguised) == 2
+    assert len(set(disguised)) == 1
+    assert json.loads(held["events.json"]) == {"instance.refused": 1}
+    assert all(name in said for name in held)
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_completion_is_a_script_that_knows_every_command(capsys):
+    assert main(["completion", "bash"]) == exits.GOOD
+    script = capsys.readouterr().out
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert all(name in script for name in COMMANDS)
+
+
+def test_what_is_parked_waits_until_it_is_tried_again(tmp_path):
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+    with ledger.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO job (kind, key, state, priority, fence, attempts, crashes, created_at, run_after)"
+            " VALUES ('analyse', 'k', 'ready', 0, 0, 0, 0, 1, 1)"
+        )
+    with ledger.transaction() as connection:
+        assert waiting.park(connection, "", 5.0) == waiting.Changed(1, 0)
+        assert waiting.count(connection) == waiting.Changed(0, 0)
+        assert waiting.retry(connection, "9.9", 6.0) == waiting.Changed(0, 0)
+        assert waiting.retry(connection, "", 6.0) == waiting.Changed(1, 0)
+        assert waiting.count(connection) == waiting.Changed(1, 0)
+    ledger.close()

@@ -1,0 +1,89 @@
+"""Credentials and the environment take precedence over the file, and a mistake in them is told by their name."""
+
+from __future__ import annotations
+
+import pytest
+
+from dicom_node.core.errors import SettingsError
+from dicom_node.settings import load
+
+FILE = "[node]\nport = 4000\n[[destinations]]\nname = 'my-pacs'\nae_title = 'A'\nhost = 'h'\nport = 1\n"
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text(FILE)
+    (tmp_path / "credentials").mkdir()
+    return file
+
+
+def credential(config, name, text, mode=0o400):
+    file = config.parent / "credentials" / name
+    file.write_text(text)
+    file.chmod(mode)
+    return file
+
+
+def test_the_environment_is_stronger_than_a_credential_and_that_than_the_file(config, monkeypatch):
+    assert load(config).node.port == 4000
+    credential(config, "node.port", "4001\n")
+    assert load(config).node.port == 4001
+    monkeypatch.setenv("DICOM_NODE__NODE__PORT", "4002")
+    assert load(config).node.port == 4002
+
+
+def test_each_value_has_the_type_that_its_key_wants(config, monkeypatch):
+    for name, value in {
+        "NODE__AE_TITLE": "104",
+        "NODE__CALLING_AE_TITLES": '["A", "B"]',
+        "STUDY__QUIET_S": "2.5",
+        "ANALYSIS__FALLBACK": "false",
+        "ANALYSIS__RUNTIME": "onnxruntime",
+        "DESTINATIONS__MY_PACS__HOST": "192.0.2.7",
+    }.items():
+        monkeypatch.setenv(f"DICOM_NODE__{name}", value)
+    settings = load(config)
+    assert (settings.node.ae_title, settings.node.calling_ae_titles) == ("104", ("A", "B"))
+    assert (settings.study.quiet_s, settings.analysis.fallback, settings.analysis.runtime) == (
+        2.5,
+        False,
+        "onnxruntime",
+    )
+    assert settings.destinations[0].host == "192.0.2.7"
+
+
+def test_what_systemd_loads_from_a_folder_is_found_and_a_path_stays_a_path(config, tmp_path, monkeypatch):
+    loaded = tmp_path / "loaded"
+    loaded.mkdir()
+    (loaded / "credentials_destinations.my-pacs.host").write_text("192.0.2.8")
+    (loaded / "credentials_node.state_dir").write_text("the content of a file that a path names")
+    (loaded / "no-setting").write_text("somebody else's")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(loaded))
+    settings = load(config)
+    assert settings.destinations[0].host == "192.0.2.8"
+    assert settings.node.state_dir == loaded / "credentials_node.state_dir"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("DICOM_NODE__NODE__PORT", "0", "DICOM_NODE__NODE__PORT: node.port: "),
+        ("DICOM_NODE__NODE__PROT", "1", "DICOM_NODE__NODE__PROT: node.prot: unknown key; allowed here: ae_title"),
+        ("DICOM_NODE__NODES__PORT", "1", "DICOM_NODE__NODES__PORT"),
+        ("DICOM_NODE__DESTINATIONS__OTHER__HOST", "h", "destinations has no block with name = 'other'"),
+        ("DICOM_NODE__NODE__PORT__DEEPER", "1", "there is no setting node.port.deeper"),
+    ],
+)
+def test_a_mistake_is_told_by_the_variable(variable, value, told, config, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load(config)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_credential_that_others_may_read_is_refused(config):
+    file = credential(config, "destinations.my-pacs.host", "h", 0o444)
+    with pytest.raises(SettingsError, match=f"chmod 400 {file}"):
+        load(config)
