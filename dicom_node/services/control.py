@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import structlog
@@ -51,7 +52,8 @@ class Control:
         sock.settimeout(_CLIENT_S)
         request = read_line(sock)
         name = str(request.get("command"))
-        log.info("command.given", command=name)
+        # The page asks "status" every few seconds.
+        log.log(logging.DEBUG if name == "status" else logging.INFO, "command.given", command=name)
         command = self._commands.get(name)
         if command is None:
             answer: Answer = {"error": f"this node does not know {name!r}: command and node are of different versions"}
