@@ -13,6 +13,9 @@
   });
   document.addEventListener("htmx:afterSwap", function () {
     var verdict = document.getElementById("verdict");
-    if (verdict) { document.title = verdict.textContent + " · " + document.title.split(" · ").pop(); }
+    var said = document.getElementById("said");
+    if (!verdict || !said) { return; }
+    if (said.textContent !== verdict.textContent) { said.textContent = verdict.textContent; }
+    document.title = verdict.textContent + " · " + document.title.split(" · ").pop();
   });
 }());
