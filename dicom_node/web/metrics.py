@@ -26,6 +26,7 @@ _RECENT = 200
 _REFERENCE = 2000
 _ENOUGH = 500  # reference scores without which nothing is said about drift
 _MIB = 1 << 20
+_DAY_S = 86400.0
 
 
 class Metrics:
@@ -100,10 +101,10 @@ def _of_the_machine(facts: Facts) -> Iterator[Metric]:
         yield _gauge("disk_reserve_bytes", "At this many free bytes images are refused.", facts.disk.reserve * _MIB)
     yield _gauge("bundle_usable", "Whether the model bundle can be used.", facts.bundle.problem is None)
     yield _info("bundle", "The model bundle.", digest=facts.bundle.sha256, name=facts.bundle.title)
-    family = GaugeMetricFamily("dicom_node_certificate_days", "Days until a certificate expires.", labels=["name"])
+    family = GaugeMetricFamily("dicom_node_certificate_left_seconds", "Until a certificate expires.", labels=["name"])
     for one in facts.certificates:
         if one.days is not None:
-            family.add_metric([one.name], one.days)
+            family.add_metric([one.name], one.days * _DAY_S)
     yield family
 
 

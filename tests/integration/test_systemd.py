@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 
-NODE, WORKER = "dicom-node.service", "dicom-node-worker@1.service"
+NODE, WORKER, PAGE = "dicom-node.service", "dicom-node-worker@1.service", "dicom-node-page.service"
 CONFIG = """
 [node]
 reserve_mib = 64
@@ -81,9 +81,15 @@ def test_the_port_is_passed_and_nobody_has_a_capability(machine):
     assert machine.show(WORKER, "StatusText").startswith("ONNX Runtime")
 
 
+def test_the_page_shows_what_the_other_units_do(machine):
+    inside = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:11180/', timeout=10).read().decode())"
+    text = until(lambda: machine.python(inside).stdout, 30, "the page is served", every_s=0.5)
+    assert "Accepting images, nothing needs you" in text
+
+
 def test_the_units_are_free_of_mistakes(machine):
     units = [f"SYSTEMD_UNIT_PATH={machine.root / 'units'}", "systemd-analyze", "verify"]
-    checked = machine.run("env", *units, "dicom-node.target", "dicom-node.socket", NODE, WORKER)
+    checked = machine.run("env", *units, "dicom-node.target", "dicom-node.socket", NODE, WORKER, PAGE)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
@@ -91,6 +97,7 @@ def test_the_units_are_free_of_mistakes(machine):
     ("unit", "most", "drop_in"),
     [
         (NODE, 1.5, None),
+        (PAGE, 1.5, None),
         ("dicom-node-worker@.service", 1.5, None),
         ("dicom-node-worker@.service", 1.6, "dicom-node-worker-gpu.conf"),
     ],

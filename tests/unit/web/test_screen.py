@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,6 +17,8 @@ from dicom_node.cli.main import COMMANDS, build_parser
 from dicom_node.web.facts import Disk
 from dicom_node.web.outside import BundleWord, Certificate, NodeWord
 from tests.support.page_site import NOW, PAGE, Site, picture_uid, study_uid
+
+RULES = Path(__file__).resolve().parents[3] / "config" / "monitoring" / "dicom-node.rules.yml"
 
 
 def verdict(text: str) -> str:
@@ -76,9 +79,11 @@ def test_every_command_of_ours_is_one_that_exists(site):
     site.fail()
     site.node = replace(site.node, accepting=False)
     site.bundle = BundleWord("None", "", problem="gone")
-    ours = [shlex.split(one)[2:] for one in problems(look(site)).values() if one.startswith("sudo dicom-node ")]
+    shown = [one.removeprefix("sudo ") for one in problems(look(site)).values()]
+    shown += re.findall(r'command: "(.*)"', RULES.read_text().replace("{{ $labels.destination }}", "pacs"))
+    ours = [shlex.split(one)[1:] for one in shown if one.startswith("dicom-node ")]
     parser = build_parser(set(COMMANDS) - {"lab", "engine"})
-    assert len(ours) >= 5
+    assert len(ours) >= 15
     for words in ours:
         parser.parse_args(words)  # exits on what it does not know
 
