@@ -72,20 +72,15 @@ class Tally:
         connection.exec_driver_sql("BEGIN")
         if self._is_another(connection):
             self._begin()  # a ledger put back from a backup: counted from its beginning
-        self._count_arrivals(connection)
-        for which in self._closings.settled(connection):
-            first = (version.c.number == 1) & (study.c.id == version.c.study_id)
-            waited = select(*_measured(version.c.closed_at - study.c.first_received_at)).where(which, first)
-            self.counts.closing.add(connection.execute(waited).mappings().one())
-        for which in self._versions.settled(connection):
-            self._count_versions(connection, which)
-        for which in self._jobs.settled(connection):
-            self._count_jobs(connection, which)
-        for which in self._deliveries.settled(connection):
-            took = _measured(delivery.c.done_at - delivery.c.created_at)
-            query = select(delivery.c.destination, *took).where(which, delivery.c.state == "done")
-            for row in connection.execute(query.group_by(delivery.c.destination)).mappings():
-                self.counts.deliveries.setdefault(row["destination"], Durations()).add(row)
+        try:
+            self._count_arrivals(connection)
+            self._count_studies(connection)
+            for which in self._jobs.settled(connection):
+                self._count_jobs(connection, which)
+            self._count_deliveries(connection)
+        except BaseException:
+            self._begin()  # half counted is not counted
+            raise
         return self.counts
 
     def _is_another(self, connection: Connection) -> bool:
@@ -102,6 +97,22 @@ class Tally:
             query = select(answer, func.count()).where(which, history.c.event == "instance.refused").group_by(answer)
             for status, number in connection.execute(query):
                 _add(self.counts.refusals, status, number)
+
+    def _count_studies(self, connection: Connection) -> None:
+        for which in self._closings.settled(connection):
+            first = (version.c.number == 1) & (study.c.id == version.c.study_id)
+            waited = select(*_measured(version.c.closed_at - study.c.first_received_at)).where(which, first)
+            self.counts.closing.add(connection.execute(waited).mappings().one())
+        for which in self._versions.settled(connection):
+            self._count_versions(connection, which)
+
+    def _count_deliveries(self, connection: Connection) -> None:
+        known = delivery.c.destination.in_(_destinations(connection))  # the index begins with it
+        for which in self._deliveries.settled(connection, known):
+            took = _measured(delivery.c.done_at - delivery.c.created_at)
+            query = select(delivery.c.destination, *took).where(which, delivery.c.state == "done")
+            for row in connection.execute(query.group_by(delivery.c.destination)).mappings():
+                self.counts.deliveries.setdefault(row["destination"], Durations()).add(row)
 
     def _count_versions(self, connection: Connection, which: ColumnElement[bool]) -> None:
         query = select(version.c.state, version.c.outcome, func.count()).where(which)
@@ -132,15 +143,18 @@ class _Follower:
         self._open: set[int] = set()
         self.mark = 0
 
-    def settled(self, connection: Connection) -> Iterable[ColumnElement[bool]]:
-        """Return conditions, each true for some of the rows, together for each of them once."""
+    def settled(self, connection: Connection, *hints: ColumnElement[bool]) -> Iterable[ColumnElement[bool]]:
+        """Return conditions, each true for some of the rows, together for each of them once.
+
+        hints: true for every row, and help the database to find an index.
+        """
         key = self._table.c.id
         top = connection.execute(select(func.max(key))).scalar() or 0
         found: list[ColumnElement[bool]] = []
         still_open: set[int] = set()
         if self._unsettled:
             unsettled = self._table.c.state.in_(self._unsettled)
-            still_open = set(connection.execute(select(key).where(unsettled)).scalars())
+            still_open = set(connection.execute(select(key).where(unsettled, *hints)).scalars())
         if top > self.mark:
             new = (key > self.mark) & (key <= top)
             found.append(new & self._table.c.state.not_in(self._unsettled) if self._unsettled else new)
@@ -148,6 +162,19 @@ class _Follower:
         found += [key.in_(closed[start : start + _CHUNK]) for start in range(0, len(closed), _CHUNK)]
         self._open, self.mark = still_open, top
         return found
+
+
+def _destinations(connection: Connection) -> list[str]:
+    """Return every destination that anything was for, one look into the index each."""
+    found: list[str] = []
+    while True:
+        following = select(func.min(delivery.c.destination)).where(
+            delivery.c.destination > (found[-1] if found else "")
+        )
+        name = connection.execute(following).scalar()
+        if name is None:
+            return found
+        found.append(name)
 
 
 def recent_outcomes(connection: Connection, limit: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -50,11 +51,14 @@ def serve(settings: Settings, config: Path) -> int:
     outside = surroundings(settings, config)
     try:
         sock = listen(page)
-        serving = server(application(outside, Metrics(outside), login), page)
+        metrics = Metrics(outside)
+        serving = server(application(outside, metrics, login), page)
     except OSError as error:
         log.error("page.unavailable", address=f"{page.host}:{page.port}", cause=error.strerror)  # noqa: TRY400 - in one line
         return process.EXIT_FAILED
     process.on_stop_signal(serving.stop)
+    # The first count reads the whole ledger: begun now, it is done when somebody asks.
+    threading.Thread(target=metrics.text, name="first-count", daemon=True).start()
     log.info("page.ready", host=page.host, port=page.port, login=login is not None)
     serving.run(sockets=[sock])
     log.info("page.stopped")

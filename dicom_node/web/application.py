@@ -80,6 +80,8 @@ class _Page:
         self._pictures = Pictures(outside.folders)
         self._token = secrets.token_urlsafe(32)
         self._templates = _templates(outside)
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)  # compiled now, so that the first look is as quick as any
 
     def whole(self, _request: Request) -> Response:
         """Return the page."""
