@@ -8,7 +8,7 @@ else it lies in the folder `credentials` beside the configuration, for its owner
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ class Override:
 def collect(config: Path, environment: Mapping[str, str] | None = None) -> tuple[Override, ...]:
     """Return what overrides a configuration file, the strongest last. Raises SettingsError on a credential for all."""
     variables = os.environ if environment is None else environment
-    beside = config.resolve().parent / _FOLDER
-    found = [*_credentials(beside, own=True)]
+    loaded: list[Override] = []
     if variables.get("CREDENTIALS_DIRECTORY"):
-        found += _credentials(Path(variables["CREDENTIALS_DIRECTORY"]), own=False)
+        loaded = _credentials(Path(variables["CREDENTIALS_DIRECTORY"]), ())
+    # What systemd has brought may well be root's own in the folder that it came from.
+    found = [*_credentials(config.resolve().parent / _FOLDER, {one.key for one in loaded}, own=True), *loaded]
     names = sorted(name for name in variables if name.startswith(PREFIX))
     return (*found, *(Override(_key(name), variables[name], name) for name in names))
 
@@ -44,7 +45,7 @@ def _key(variable: str) -> tuple[str, ...]:
     return tuple(variable.removeprefix(PREFIX).lower().split("__"))
 
 
-def _credentials(folder: Path, *, own: bool) -> list[Override]:
+def _credentials(folder: Path, known: Collection[tuple[str, ...]], *, own: bool = False) -> list[Override]:
     try:
         files = sorted(folder.iterdir())
     except OSError:  # not there, or not for this program: a worker needs none
@@ -53,7 +54,7 @@ def _credentials(folder: Path, *, own: bool) -> list[Override]:
     for file in files:
         # systemd names what it took from a folder for the folder and the file.
         name = file.name.removeprefix(f"{_FOLDER}_")
-        if "." not in name or not file.is_file():
+        if "." not in name or not file.is_file() or tuple(name.split(".")) in known:
             continue
         if own and file.stat().st_mode & 0o077:
             message = f"{file}: may be read by others: chmod 400 {file}"

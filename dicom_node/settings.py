@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -248,8 +249,16 @@ def _annotation(key: tuple[str, ...]) -> Any:
             continue
         if not (isinstance(found, type) and issubclass(found, BaseModel)) or parts[0] not in found.model_fields:
             return None
-        found = found.model_fields[parts.pop(0)].annotation
+        found = _plain(found.model_fields[parts.pop(0)].annotation)
     return found
+
+
+def _plain(annotation: Any) -> Any:
+    """Return the type that a setting has where it is set: of one that may be absent, the other alternative."""
+    if get_origin(annotation) not in {Union, types.UnionType}:
+        return annotation
+    present = [one for one in get_args(annotation) if one is not type(None)]
+    return present[0] if len(present) == 1 else None
 
 
 def _explain(file: tuple[Path, str], problem: Any, sources: dict[tuple[str | int, ...], str]) -> str:

@@ -186,7 +186,7 @@ def _explain(found: dict[str, Any]) -> None:
     print("and a rule that forwards CR and DX images to it as they arrive.\n")
     if found["socket_unit"]:
         print(f"The socket unit listens there too ({found['socket_unit']}). Next:")
-        print("  dicom-node selftest\n  systemctl daemon-reload")
+        print("  dicom-node selftest")
         print("  systemctl enable --now dicom-node.target dicom-node.socket dicom-node.service dicom-node-worker@1")
         print("  dicom-node doctor")
     else:

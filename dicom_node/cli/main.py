@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         return exits.GOOD
     except Exception as error:  # noqa: BLE001 - the last frame before a person, who must not see a traceback
         sys.stderr.write(f"dicom-node {wanted}: {_told(error)}\n")
-        return exits.INTERNAL
+        return exits.FAILED if isinstance(error, OSError) and error.filename else exits.INTERNAL
 
 
 def _status_of(error: DicomNodeError) -> int:

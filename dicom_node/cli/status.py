@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from dicom_node import settings as configuration
@@ -45,13 +46,11 @@ def standing_now(settings: Settings) -> dict[str, Any]:
 
 
 def _from_ledger(settings: Settings, folders: StateFolders) -> dict[str, Any]:
-    import time  # noqa: PLC0415 - with its neighbours
-
-    from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - needed only where the node is silent
-    from dicom_node.ledger.standing import standing  # noqa: PLC0415 - as above
-
     if not folders.ledger.exists() or not os.access(folders.ledger, os.R_OK):
         return {}
+    from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import, and seldom needed
+    from dicom_node.ledger.standing import standing  # noqa: PLC0415 - as above
+
     with Overview(folders.ledger).read() as connection:
         names = tuple(destination.name for destination in settings.destinations)
         return {**standing(connection, names), "at": time.time()}

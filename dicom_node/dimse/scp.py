@@ -19,7 +19,7 @@ from dicom_node.core.errors import Rejected
 from dicom_node.core.identifiers import is_usable_uid
 from dicom_node.core.study import Received
 from dicom_node.dimse import status
-from dicom_node.dimse.listener import Listener, drain
+from dicom_node.dimse.passed_listener import Listener, drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +32,16 @@ __all__ = ["Received", "ScpSettings", "StorageScp"]
 log = structlog.get_logger(__name__)
 
 _PDU_LENGTH = 128 * 1024  # larger PDUs are fewer: 25 % more throughput than the default of 16 KiB, measured
+_IN_FLIGHT_S = 30.0  # for a C-STORE that is being received when the node is told to stop
 _ERROR_COMMENT = 64  # (0000,0902) is LO
 
 
 @dataclass(frozen=True, slots=True)
 class ScpSettings:
-    """Who we are and what we allow; sizes in bytes, times in seconds. Port 0 takes a free one."""
+    """Who we are and what we allow; sizes in bytes, times in seconds. Port 0 takes a free one.
+
+    listen_fd is a socket that listens already; host and port do not count then.
+    """
 
     ae_title: str
     host: str
@@ -46,6 +50,7 @@ class ScpSettings:
     max_associations: int = 20
     network_timeout_s: float = 30.0
     max_object_bytes: int = 256 << 20
+    listen_fd: int | None = None
 
 
 class StorageScp:
@@ -61,13 +66,11 @@ class StorageScp:
         settings: ScpSettings,
         on_store: Callable[[Received], None],
         *,
-        listen_fd: int | None = None,
         on_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take a socket that listens already where listen_fd names one; on_turn is called while the SCP accepts."""
+        """Take what is received to on_store; on_turn is called twice a second while the SCP accepts."""
         self._settings = settings
         self._on_store = on_store
-        self._listen_fd = listen_fd
         self._on_turn = on_turn
         self._server: ThreadedAssociationServer | None = None
         self._answered: set[Any] = set()
@@ -89,7 +92,7 @@ class StorageScp:
         ae.maximum_pdu_size = _PDU_LENGTH
         _set_limits(ae, settings)
         ae.add_supported_context(Verification)
-        listening = {"listen_fd": self._listen_fd, "on_turn": staticmethod(self._on_turn)}
+        listening = {"listen_fd": settings.listen_fd, "on_turn": staticmethod(self._on_turn)}
         server = ae.make_server(
             (settings.host, settings.port),
             server_class=type("Listener", (Listener,), listening),
@@ -107,14 +110,14 @@ class StorageScp:
         threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
         self._server = server
 
-    def stop(self, drain_s: float = 0.0) -> None:
-        """Stop listening and end the associations, those of silent peers too; a C-STORE in hand has drain_s seconds."""
+    def stop(self) -> None:
+        """Stop listening and end the associations: silent ones at once, others when their instance is answered."""
         if self._server is not None:
             associations = self._server.active_associations
             self._answered.clear()
             self._server.shutdown()
             self._server = None
-            drain(associations, self._answered, drain_s)
+            drain(associations, self._answered, _IN_FLIGHT_S)
 
     def apply(self, settings: ScpSettings) -> None:
         """Serve associations that come from now on by these settings; AE title and address stay what they are."""

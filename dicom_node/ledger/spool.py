@@ -43,6 +43,11 @@ class StateFolders:
         return self.root / "work"
 
     @property
+    def worker(self) -> Path:
+        """What the worker keeps from one start to the next; it writes here and into `work` only."""
+        return self.root / "worker"
+
+    @property
     def analyses(self) -> Path:
         """What was found in each image: rendering and maps."""
         return self.root / "analyses"
@@ -65,7 +70,7 @@ class StateFolders:
     @property
     def strikes(self) -> Path:
         """Where the worker counts the images in a row that its engine did not answer."""
-        return self.root / "engine-strikes.json"
+        return self.worker / "engine-strikes.json"
 
     @property
     def lock(self) -> Path:
@@ -74,7 +79,8 @@ class StateFolders:
 
     def create(self) -> None:
         """Make the folders, readable by the service user only."""
-        for folder in (self.root, self.incoming, self.instances, self.work, self.analyses, self.results):
+        below = (self.incoming, self.instances, self.work, self.worker, self.analyses, self.results)
+        for folder in (self.root, *below):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         fsync_folder(self.root)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING
 
 import structlog
@@ -52,8 +51,8 @@ class Control:
         sock.settimeout(_CLIENT_S)
         request = read_line(sock)
         name = str(request.get("command"))
-        # The page asks "status" every few seconds.
-        log.log(logging.DEBUG if name == "status" else logging.INFO, "command.given", command=name)
+        if name != "status":  # which changes nothing, and is asked often
+            log.info("command.given", command=name)
         command = self._commands.get(name)
         if command is None:
             answer: Answer = {"error": f"this node does not know {name!r}: command and node are of different versions"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import select
 import sys
 import threading
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from dicom_node.settings import LogSettings
+
+_PIECE = 1000  # characters: at most 4000 bytes, less than PIPE_BUF
+_PATIENCE_MS = 200
 
 
 def configure(settings: LogSettings, program: str) -> None:
@@ -37,13 +43,57 @@ def configure(settings: LogSettings, program: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Unblocked(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     # Uncaught errors too must be told without their texts, whichever library's thread they end.
     uncaught = structlog.get_logger(__name__)
     sys.excepthook = lambda _kind, error, _trace: uncaught.critical("program.failed", exc_info=error)
     threading.excepthook = lambda args: uncaught.error("thread.failed", exc_info=args.exc_value)
+
+
+class Unblocked:
+    """A file of which nobody waits: what its reader does not take is left out, and how much that was is told later.
+
+    A log that nobody reads (journald stopped, a full pipe) must not keep an image from being received.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._waits = False
+        self._poll = select.poll()
+        with suppress(OSError):  # a file in memory takes all
+            self._poll.register(file.fileno(), select.POLLOUT)
+            self._waits = True
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._cut = ""
+
+    def write(self, text: str) -> int:
+        """Write a line, or as much of it as is taken, and count it as lost."""
+        with self._lock:
+            if self._lost and self._takes(0):
+                told = {"event": "log.lost", "level": "warning", "lines": self._lost}
+                self._piece(f"{self._cut}{json.dumps(told)}\n")
+                self._lost, self._cut = 0, ""
+            for start in range(0, len(text), _PIECE):
+                if self._lost or not self._takes(_PATIENCE_MS):
+                    self._lost += 1
+                    self._cut = "\n" if start else self._cut  # a line that was begun is ended first
+                    break
+                self._piece(text[start : start + _PIECE])
+        return len(text)
+
+    def _piece(self, text: str) -> None:
+        """Write what a pipe takes without waiting once it can be written at all: up to PIPE_BUF, 4096 bytes."""
+        self._file.write(text)
+        self._file.flush()
+
+    def _takes(self, patience_ms: int) -> bool:
+        return not self._waits or bool(self._poll.poll(patience_ms))
+
+    def flush(self) -> None:
+        """Do nothing: every line is written at once."""
 
 
 class _Named:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LOCK_WAIT_S = 15.0
-_DRAIN_S = 30.0  # for a C-STORE that is being received when the node is told to stop
 _STOP_S = 10.0
 _LOOK_S, _TELL_S = 0.5, 5.0
 _LISTENER = "listener"
@@ -114,9 +113,8 @@ class Node:
         self._bell = Bell()
         self._intake = self._make_intake()
         self._scp = StorageScp(
-            _scp_settings(settings),
+            _scp_settings(settings, surroundings.listen_fd),
             self._on_store,
-            listen_fd=surroundings.listen_fd,
             on_turn=lambda: self.threads.heartbeats.beat(_LISTENER),
         )
         self._dispatcher = Dispatcher(
@@ -158,7 +156,7 @@ class Node:
         self._surroundings.notifier.stopping()
         self._accepting = False
         self._bell.ring()
-        self._scp.stop(_DRAIN_S)
+        self._scp.stop()
         self.threads.join(_STOP_S)
         self._ledger.close()
         log.info("node.stopped")
@@ -200,7 +198,7 @@ class Node:
             self._intake = self._make_intake()
             self._dispatcher.apply(self._dispatch_settings())
             if self._accepting:
-                self._scp.apply(_scp_settings(self._settings))
+                self._scp.apply(_scp_settings(self._settings, self._surroundings.listen_fd))
             self._couriers.apply(self._settings.destinations)
             log.info("reload.applied", **asdict(found))
             return asdict(found)
@@ -307,7 +305,7 @@ class Node:
                 return
 
 
-def _scp_settings(settings: Settings) -> ScpSettings:
+def _scp_settings(settings: Settings, listen_fd: int | None) -> ScpSettings:
     node = settings.node
     return ScpSettings(
         ae_title=node.ae_title,
@@ -317,6 +315,7 @@ def _scp_settings(settings: Settings) -> ScpSettings:
         max_associations=node.max_associations,
         network_timeout_s=node.network_timeout_s,
         max_object_bytes=node.max_object_mib * _MIB,
+        listen_fd=listen_fd,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cxr, endtoend, kills
+from tests.benchmarks import admin, cxr, endtoend, kills
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
@@ -24,6 +24,8 @@ def main() -> int:
     """Run one benchmark; 0: every result was right, 1: one was lost, doubled or wrong, 2: it cannot run."""
     arguments = _arguments()
     console = Console(stderr=True)
+    if arguments.bench == "admin":
+        return admin.run(arguments.studies, arguments.rounds, arguments.json, console)
     if arguments.bench == "cxr":
         return cxr.run(arguments.images, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
@@ -70,6 +72,11 @@ def _arguments() -> argparse.Namespace:
         "cxr", help="CXR Foundation: preprocessing, maps, FP16 rehearsed", description=cxr.__doc__
     )
     sub.add_argument("--images", type=int, default=16, help="radiographs to rehearse FP16 on (default %(default)s)")
+    text = "what an administrator waits for: READY, status, restarts (needs root and systemd)"
+    sub = subparsers.add_parser("admin", help=text, description=admin.__doc__)
+    sub.add_argument("--studies", type=int, default=1_000_000, help="studies in the ledger (default %(default)s)")
+    sub.add_argument("--rounds", type=int, default=3, help="how often each is measured (default %(default)s)")
+    sub.add_argument("--json", type=Path, help="write the figures to this file")
     help_ = {
         "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,16 @@ DROP_INS = {
     "dicom-node.socket": "[Socket]\nListenStream=\nListenStream=127.0.0.1:104\n",
     NODE: "[Service]\nWatchdogSec=4\n",  # as shipped it would take 20 s to see a hang
 }
+CREDENTIAL = "/etc/dicom-node/credentials/study.quiet_s"
+SEND = """
+from pathlib import Path
+from tempfile import mkdtemp
+from dicom_node.cli.demo import phantom, studies
+from dicom_node.dimse.scu import Peer, send
+to_send, _ = studies.collect(phantom.write(Path(mkdtemp())))
+for study in to_send:
+    send(Peer("DICOMNODE", "127.0.0.1", 104), "MODALITY", study.objects)
+"""
 LOCK = """
 import sqlite3, time
 stranger = sqlite3.connect("/var/lib/dicom-node/ledger.sqlite", isolation_level=None)
@@ -87,6 +98,30 @@ def test_the_page_shows_what_the_other_units_do(machine):
     assert "Accepting images, nothing needs you" in text
 
 
+def test_a_study_is_answered_within_what_the_units_allow(machine):
+    sent = machine.python(SEND)
+    assert sent.returncode == 0, sent.stderr
+
+    def answered() -> list[dict[str, object]]:
+        status = json.loads(machine.dicom_node("status", "--json").stdout)
+        return status["latest"] if len(status["latest"]) == 2 and not status["jobs"]["waiting"] else []
+
+    results = until(answered, 60, "both studies are answered", every_s=1)
+    assert {one["state"] for one in results} == {"published"}
+    assert None not in {one["probability"] for one in results}, "not analysed"
+
+
+def test_the_worker_can_change_neither_ledger_nor_spool(machine):
+    def touch(where: str) -> subprocess.CompletedProcess[str]:
+        file = f"/var/lib/dicom-node/{where}/touched"
+        return machine.run("nsenter", "-t", str(machine.pid(WORKER)), "--mount", "touch", file)
+
+    for where in (".", "instances", "results"):
+        assert "Read-only file system" in touch(where).stderr, where
+    for where in ("work", "worker"):
+        assert touch(where).returncode == 0, where
+
+
 def test_the_units_are_free_of_mistakes(machine):
     units = [f"SYSTEMD_UNIT_PATH={machine.root / 'units'}", "systemd-analyze", "verify"]
     checked = machine.run("env", *units, "dicom-node.target", "dicom-node.socket", NODE, WORKER, PAGE)
@@ -127,6 +162,9 @@ def test_figure_23_a_bad_file_is_refused_with_its_line_and_the_node_goes_on(mach
     applied = [line for line in machine.log().splitlines() if '"reload.applied"' in line]
     assert '"applied": ["study.quiet_s"]' in applied[-1]
     assert '"restart_worker": ["analysis.threads"]' in applied[-1]
+    machine.run("install", "-o", "dicom-node", "-m", "400", "/dev/stdin", CREDENTIAL, given="3.0", check=True)
+    machine.systemctl("reload", NODE)
+    assert machine.log().count('"applied": ["study.quiet_s"]') == 2
     assert (machine.pid(NODE), echo(machine)) == (pid, 0)
 
 
@@ -152,8 +190,13 @@ def test_figure_17_a_peer_that_comes_while_the_node_is_down_waits_and_is_served(
     until(lambda: is_active(machine, NODE), 20, "the node is up again")
 
 
+def test_what_is_said_to_the_target_is_said_to_all(machine):
+    assert set(machine.show("dicom-node.target", "ConsistsOf").split()) == {"dicom-node.socket", NODE, WORKER}
+
+
 def test_stopping_ends_in_order(machine):
-    machine.systemctl("stop", "dicom-node.socket", NODE, WORKER)
+    machine.systemctl("stop", "dicom-node.target")
+    until(lambda: machine.show(NODE, "ActiveState") == machine.show(WORKER, "ActiveState") == "inactive", 60, "the end")
     for unit in (NODE, WORKER):
         assert (machine.show(unit, "Result"), machine.show(unit, "ExecMainStatus")) == ("success", "0"), machine.log()
     assert echo(machine) != 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional
+
 import pytest
 
 from dicom_node.core.errors import SettingsError
-from dicom_node.settings import load
+from dicom_node.settings import _plain, load
 
 FILE = "[node]\nport = 4000\n[[destinations]]\nname = 'my-pacs'\nae_title = 'A'\nhost = 'h'\nport = 1\n"
 
@@ -87,3 +90,19 @@ def test_a_credential_that_others_may_read_is_refused(config):
     file = credential(config, "destinations.my-pacs.host", "h", 0o444)
     with pytest.raises(SettingsError, match=f"chmod 400 {file}"):
         load(config)
+
+
+def test_what_systemd_has_brought_is_not_read_from_its_source_again(config, tmp_path, monkeypatch):
+    credential(config, "node.port", "1", 0o444)  # root's own, perhaps: not to be looked at
+    loaded = tmp_path / "loaded"
+    loaded.mkdir()
+    (loaded / "credentials_node.port").write_text("4005")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(loaded))
+    assert load(config).node.port == 4005
+
+
+def test_a_setting_that_may_be_absent_has_the_type_that_it_has_where_it_is_set():
+    assert _plain(Path | None) is Path
+    assert _plain(Optional[Path]) is Path  # noqa: UP045 - as older code writes it
+    assert _plain(str) is str
+    assert _plain(int | str) is None

@@ -84,12 +84,13 @@ def certificate(patient: Patient) -> Finding:
     """Check that the node's certificate is good for a while yet."""
     name = "certificate"
     tls = getattr(patient.settings.node, "tls", None)
-    file = getattr(tls, "cert", None)
+    file = getattr(tls, "certificate", None)
     if not file:
         return note(name, "no TLS: images and reports go in clear", "keep them on a network of their own")
     import importlib  # noqa: PLC0415 - with its only use
+    from datetime import datetime, timezone  # noqa: PLC0415 - as above
 
-    days = int(importlib.import_module("dicom_node.dimse.tls").days_left(file))
+    days = int(importlib.import_module("dicom_node.dimse.tls").days_left(file, datetime.now(timezone.utc)))
     if days < 0:
         return bad(name, f"expired {-days} days ago", "renew it now, then `systemctl restart dicom-node`")
     if days < _SOON_DAYS:

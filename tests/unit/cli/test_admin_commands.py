@@ -15,7 +15,9 @@ from dicom_node.cli import exits
 from dicom_node.cli import main as program
 from dicom_node.cli.doctor.command import CHECKS
 from dicom_node.cli.main import COMMANDS, build_parser, main
+from dicom_node.cli.selftest import KNOWN
 from dicom_node.cli.toml_text import enable_block, replace_values
+from dicom_node.inference.bundle import bundle_digest
 from dicom_node.ledger import history, waiting
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.spool import StateFolders
@@ -58,7 +60,7 @@ def test_a_file_that_may_not_be_opened_is_named(config, capsys, monkeypatch):
         raise PermissionError(13, "Permission denied", "/var/lib/dicom-node")
 
     monkeypatch.setattr("dicom_node.cli.check.run", forbidden)
-    assert main(["check", "--config", config]) == exits.INTERNAL
+    assert main(["check", "--config", config]) == exits.FAILED
     assert "/var/lib/dicom-node may not be opened by this user" in capsys.readouterr().err
     assert program.exits is exits
 
@@ -202,3 +204,29 @@ def test_what_is_parked_waits_until_it_is_tried_again(tmp_path):
         assert waiting.retry(connection, "", 6.0) == waiting.Changed(1, 0)
         assert waiting.count(connection) == waiting.Changed(1, 0)
     ledger.close()
+
+
+def test_init_asks_a_person_for_what_no_option_says(monkeypatch):
+    import argparse  # noqa: PLC0415 - beside its only use
+
+    from dicom_node.cli import init  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser()
+    init.add_arguments(parser)
+    typed = {"AE title of the PACS": "PACS9", "its host name or address": "127.0.0.1", "its DICOM port": "4242"}
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return next((value for key, value in typed.items() if question.startswith(key)), "")
+
+    answers = init._collect(parser.parse_args(["--port", "104"]), ask)
+    assert (answers.pacs_ae_title, answers.pacs_host, answers.pacs_port) == ("PACS9", "127.0.0.1", 4242)
+    assert (answers.port, answers.ae_title) == (104, "DICOMNODE")
+    assert len(asked) == 6
+    assert "[127.0.0.1]" in next(one for one in asked if one.startswith("our address"))
+
+
+def test_the_self_test_knows_the_answers_of_the_bundle_that_is_shipped():
+    assert bundle_digest(installed_bundle_folder()) in KNOWN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -43,3 +44,29 @@ def test_events_say_where_it_failed_and_leave_out_what_is_empty():
     assert '"at": ["threading.py' in stderr
     assert '"reason"' not in stderr
     assert '"program": "test"' in stderr
+
+
+ENDLESS = """
+import sys, structlog
+from dicom_node.services import logs
+from dicom_node.settings import LogSettings
+logs.configure(LogSettings(format="json"), "test")
+log = structlog.get_logger()
+for number in range(3000):
+    log.info("noise.made", number=number, text="x" * 5000)
+print("done", flush=True)
+sys.stdin.readline()
+log.info("last.line")
+"""
+
+
+def test_c50_a_log_that_nobody_reads_holds_nothing_up_and_tells_what_is_missing():
+    command = [sys.executable, "-c", ENDLESS]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout.readline() == "done\n"  # although the pipe holds only a few of the lines
+        _, log = process.communicate("\n", timeout=30)
+    whole = [line for line in log.splitlines() if line.endswith("}")]  # the one that was begun is left as it is
+    events = [json.loads(line) for line in whole]
+    assert [event["event"] for event in events[-2:]] == ["log.lost", "last.line"]
+    assert events[-2]["lines"] + len(events) - 2 == 3000
