@@ -84,7 +84,7 @@ def surroundings(settings: Settings, config: Path) -> Outside:
 
 
 class _NodeAsked:
-    """Asks the node, at most every two seconds."""
+    """Asks the node, at most every two seconds where it answers."""
 
     def __init__(self, folders: StateFolders) -> None:
         self._folders = folders
@@ -93,7 +93,7 @@ class _NodeAsked:
 
     def __call__(self) -> NodeWord:
         now = time.monotonic()
-        if now - self._asked_at > _FRESH_S:
+        if now - self._asked_at > _FRESH_S or not self._word.running:
             self._word = self._ask()
             self._asked_at = now
         return self._word

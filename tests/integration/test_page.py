@@ -55,9 +55,8 @@ def page(tmp_path_factory, bundle):
 
 
 def test_a_study_is_seen_from_the_first_step_to_its_pictures(page, tmp_path):
-    text = page.get()
-    assert "Accepting images, nothing needs you" in text
-    assert "First steps" in text
+    until(lambda: "Accepting images, nothing needs you" in page.get(), 10, "all is well", every_s=0.5)
+    assert "First steps" in page.get()
     files = phantom.write(tmp_path)
     assert all(answer.stored for answer in RawSender(page.node.port).send_all(files))
     studies = until(lambda: _answered(page), 60, "both drawn studies are answered", every_s=0.5)
