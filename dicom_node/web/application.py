@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from dicom_node import __version__
 from dicom_node.core.errors import LedgerError
 from dicom_node.ledger import recent
 from dicom_node.ledger.overview import Overview
@@ -54,6 +55,7 @@ def application(outside: Outside, metrics: Metrics, login: Login | None) -> ASGI
     routes = [
         Route("/", page.whole),
         Route("/now", page.now),
+        Route("/studies", page.find),
         Route("/studies/{uid}", page.study),
         Route("/pictures/{uid}", page.picture),
         Route("/pictures/{uid}/small", page.small_picture),
@@ -102,6 +104,14 @@ class _Page:
             "token": self._token,
             "seen": hashlib.sha256(repr(screen).encode()).hexdigest()[:16],
         }
+
+    def find(self, request: Request) -> Response:
+        """Lead to a study's page."""
+        uid = request.query_params.get("uid", "").strip()
+        if not _UID.fullmatch(uid):
+            what = "A Study Instance UID has digits and dots, 64 at most."
+            return HTMLResponse(self._render("unknown.html", what=what), 404)
+        return RedirectResponse(f"/studies/{uid}", 303)
 
     def study(self, request: Request) -> Response:
         """Show one study: what came, what was found, what was sent, and when."""
@@ -159,7 +169,9 @@ def _templates(outside: Outside) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals.update(when=words.when, iso=words.iso, ae_title=outside.settings.node.ae_title)
+    environment.globals.update(
+        when=words.when, iso=words.iso, ae_title=outside.settings.node.ae_title, version=__version__
+    )
     return environment
 
 

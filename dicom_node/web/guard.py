@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dicom_node.web.login import Login
 
 MAX_BODY = 64 << 10
+_CHECKS_AT_ONCE = 4  # each holds a thread; who is logged in already needs none
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -48,6 +49,7 @@ class Guard:
         self._app = app
         self._hosts = hosts
         self._login = login
+        self._checking = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -90,7 +92,17 @@ class Guard:
     async def _check_login(self, headers: Headers) -> None:
         if self._login is None:
             return
-        if not await run_in_threadpool(self._login.is_known, headers.get("authorization", "")):
+        given = headers.get("authorization", "")
+        if self._login.remembers(given):
+            return
+        if self._checking >= _CHECKS_AT_ONCE:
+            raise _Refused(429, "too many try to log in at once: wait a moment")
+        self._checking += 1
+        try:
+            known = await run_in_threadpool(self._login.is_known, given)
+        finally:
+            self._checking -= 1
+        if not known:
             raise _Refused(401, "a user and a password are needed", **{"WWW-Authenticate": 'Basic realm="dicom-node"'})
 
 

@@ -39,20 +39,24 @@ class Login:
         self._known: set[bytes] = set()
         self._one_at_a_time = threading.Lock()
 
+    def remembers(self, authorization: str) -> bool:
+        """Tell whether an Authorization header was found right before."""
+        return self._mark(authorization) in self._known
+
     def is_known(self, authorization: str) -> bool:
         """Tell whether an Authorization header names a user with the right password."""
-        mark = hmac.digest(self._key, authorization.encode(), "sha256")
-        if mark in self._known:
-            return True
         given = _credentials(authorization)
         if given is None:
             return False
         with self._one_at_a_time:
             if self._is_right(*given):
-                self._known.add(mark)
+                self._known.add(self._mark(authorization))
                 return True
             time.sleep(_WRONG_S)
             return False
+
+    def _mark(self, authorization: str) -> bytes:
+        return hmac.digest(self._key, authorization.encode(), "sha256")
 
     def _is_right(self, user: str, password: str) -> bool:
         # An unknown user takes as long as a known one.

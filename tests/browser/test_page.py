@@ -55,7 +55,10 @@ def test_every_state_is_legible_at_every_width_and_by_a_screen_reader(tab, addre
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     paths = {"good": "/", "bad": "/", "new": "/", "study": f"/studies/{study_uid(1)}"}
     for name, path in paths.items():
-        tab.goto(addresses.get(name, addresses["good"]) + path)
+        tab.goto(addresses.get(name, addresses["good"]) + path)  # until every picture is there
+        pictures = tab.evaluate("Array.from(document.images, image => image.naturalWidth)")
+        assert 0 not in pictures
+        assert len(pictures) > (1 if name in {"good", "bad", "study"} else 0)
         tab.screenshot(path=SCREENSHOTS / f"page-{name}-{width}-{scheme}.png", full_page=True)
         found = Axe().run(tab).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import pytest
 from starlette.testclient import TestClient
@@ -159,6 +161,24 @@ def test_with_a_login_nothing_is_shown_without_it(tmp_path, monkeypatch):
         assert client.get(path, auth=("otto", "secret:with:colons")).status_code == 401
         assert client.get(path, auth=("anna", "secret:with:colons")).status_code == 200
     assert client.get("/", headers={"Authorization": "Basic ???"}).status_code == 401
+
+
+def test_many_wrong_logins_at_once_hold_nobody_up(tmp_path, monkeypatch):
+    file = tmp_path / "users"
+    file.write_text(hash_line("anna", "secret") + "\n")
+    file.chmod(0o400)
+    client = TestClient(Site(tmp_path, password_file=str(file)).app(), base_url="http://localhost")
+    assert client.get("/", auth=("anna", "secret")).status_code == 200
+    goes_on = threading.Event()
+    monkeypatch.setattr("dicom_node.web.login.time.sleep", lambda _s: goes_on.wait(30))
+    with ThreadPoolExecutor(5) as pool:
+        wrong = [pool.submit(client.get, "/", auth=("anna", f"guess {number}")) for number in range(5)]
+        try:
+            first = next(as_completed(wrong, timeout=30)).result()
+            assert (first.status_code, client.get("/", auth=("anna", "secret")).status_code) == (429, 200)
+        finally:
+            goes_on.set()
+    assert sorted(one.result().status_code for one in wrong) == [401, 401, 401, 401, 429]
 
 
 @pytest.mark.parametrize("text", ["", "anna", "anna:plain", "anna:scrypt$xx$yy"])

@@ -132,6 +132,14 @@ def test_a_studys_page_tells_everything_in_order(site):
     assert TestClient(site.app(), base_url="http://localhost").get("/studies/1.2.3").status_code == 404
 
 
+def test_a_study_is_found_by_its_uid(browser):
+    found = browser.get("/studies", params={"uid": f" {study_uid(2)} "})
+    assert (found.status_code, found.headers["location"]) == (303, f"/studies/{study_uid(2)}")
+    for wrong in ("", "//evil.example", "1.2.3/../..", "1\r\nSet-Cookie: a=b"):
+        refused = browser.get("/studies", params={"uid": wrong})
+        assert (refused.status_code, refused.headers.get("location")) == (404, None)
+
+
 def test_a_picture_is_the_page_that_was_written(browser):
     shown = Image.open(BytesIO(browser.get(f"/pictures/{picture_uid(1, 'sc-2')}").content))
     written = Image.open(PAGE).convert("RGB")
