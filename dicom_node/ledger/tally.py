@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, select
+from sqlalchemy import Column, ColumnElement, Connection, case, func, literal, select
 
 from dicom_node.ledger.database import analysis, delivery, history, instance, job, study, version
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 """Upper bounds of the durations' buckets, seconds."""
+
+_NOTES, _NOTE_NUMBER = history, history.c.id  # where refusals are noted, and what numbers them
 
 _CHUNK = 500  # SQLite binds at most 999 values in its older builds
 _STATUS_DIGITS = 6  # of a refusal's "0xA700: why"
@@ -60,12 +62,12 @@ class Tally:
 
     def _begin(self) -> None:
         self.counts = Counts()
-        self._instances = _Follower(instance)
-        self._refusals = _Follower(history)
-        self._closings = _Follower(version)
-        self._versions = _Follower(version, ("waiting", "composing"))
-        self._jobs = _Follower(job, ("ready", "leased"))
-        self._deliveries = _Follower(delivery, ("ready", "sending", "dead"))
+        self._instances = _Follower(instance.c.id)
+        self._refusals = _Follower(_NOTE_NUMBER)
+        self._closings = _Follower(version.c.id)
+        self._versions = _Follower(version.c.id, ("waiting", "composing"))
+        self._jobs = _Follower(job.c.id, ("ready", "leased"))
+        self._deliveries = _Follower(delivery.c.id, ("ready", "sending", "dead"))
 
     def advance(self, connection: Connection) -> Counts:
         """Count what is new. The connection must be in no transaction: one snapshot is read."""
@@ -93,8 +95,8 @@ class Tally:
             for role, reason, number in connection.execute(query):
                 _add(self.counts.instances, (role, reason), number)
         for which in self._refusals.settled(connection):
-            answer = func.substr(history.c.detail, 1, _STATUS_DIGITS)
-            query = select(answer, func.count()).where(which, history.c.event == "instance.refused").group_by(answer)
+            answer = func.substr(_NOTES.c.detail, 1, _STATUS_DIGITS)
+            query = select(answer, func.count()).where(which, _NOTES.c.event == "instance.refused").group_by(answer)
             for status, number in connection.execute(query):
                 _add(self.counts.refusals, status, number)
 
@@ -137,8 +139,8 @@ class Tally:
 class _Follower:
     """Finds the rows of a table that came to rest since the last look; `unsettled` are states that still change."""
 
-    def __init__(self, table: Table, unsettled: tuple[str, ...] = ()) -> None:
-        self._table = table
+    def __init__(self, key: Column[int], unsettled: tuple[str, ...] = ()) -> None:
+        self._key = key
         self._unsettled = unsettled
         self._open: set[int] = set()
         self.mark = 0
@@ -148,16 +150,16 @@ class _Follower:
 
         hints: true for every row, and help the database to find an index.
         """
-        key = self._table.c.id
+        key, table = self._key, self._key.table
         top = connection.execute(select(func.max(key))).scalar() or 0
         found: list[ColumnElement[bool]] = []
         still_open: set[int] = set()
         if self._unsettled:
-            unsettled = self._table.c.state.in_(self._unsettled)
+            unsettled = table.c.state.in_(self._unsettled)
             still_open = set(connection.execute(select(key).where(unsettled, *hints)).scalars())
         if top > self.mark:
             new = (key > self.mark) & (key <= top)
-            found.append(new & self._table.c.state.not_in(self._unsettled) if self._unsettled else new)
+            found.append(new & table.c.state.not_in(self._unsettled) if self._unsettled else new)
         closed = sorted(self._open - still_open)
         found += [key.in_(closed[start : start + _CHUNK]) for start in range(0, len(closed), _CHUNK)]
         self._open, self.mark = still_open, top

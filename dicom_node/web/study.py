@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ _EVENTS = {
     "queue.revived": "Taken up again by a person",
 }
 _STATES = {"ready": "waits", "sending": "is being sent", "done": "delivered", "dead": "given up"}
+_MODALITY = re.compile(r"[A-Z]{2,4}")
 _BAD = {"instance.refused", "result.failed", "delivery.dead"}
 
 
@@ -127,12 +129,18 @@ def _image(row: dict[str, Any]) -> ImageRow:
     answer = outcome(finding) or waits
     return ImageRow(
         sop_instance_uid=row["sop_instance_uid"],
-        modality=row["modality"],
+        modality=_modality(row),
         at=row["received_at"],
         answer=f"{answer} {number}".strip(),
         tone=str(finding.get("outcome", "none")),
         reason=reason,
     )
+
+
+def _modality(row: dict[str, Any]) -> str:
+    """Return a received modality where it looks like one: it is a sender's word, and might be anything."""
+    value = str(row["modality"])
+    return value if _MODALITY.fullmatch(value) else "other"
 
 
 def _delivery(row: dict[str, Any]) -> DeliveryRow:
@@ -151,10 +159,7 @@ def _timeline(found: dict[str, Any]) -> tuple[Step, ...]:
     """Return what the ledger noted, and the images' arrivals where it noted none, in order."""
     noted = [Step(row["at"], _event(row), row["detail"], row["event"] in _BAD) for row in found["history"]]
     if not any(row["event"] == "instance.stored" for row in found["history"]):
-        noted += [
-            Step(row["received_at"], "Image received", f"{row['modality']} from {row['calling_ae']}", bad=False)
-            for row in found["instances"]
-        ]
+        noted += [Step(row["received_at"], "Image received", _modality(row), bad=False) for row in found["instances"]]
     return tuple(sorted(noted, key=lambda step: step.at))
 
 

@@ -140,6 +140,16 @@ def test_what_a_row_says_is_text(site, browser):
     assert "&lt;script&gt;alert" in text
 
 
+def test_nothing_that_a_sender_wrote_is_told(site, browser):
+    with site.writing() as connection:
+        connection.exec_driver_sql(
+            "UPDATE instance SET calling_ae = 'CANARY', modality = 'CANARY', spool_key = 'CANARY'"
+        )
+        connection.exec_driver_sql("DELETE FROM history WHERE event = 'instance.stored'")
+    paths = ("/", "/now", "/metrics", f"/studies/{study_uid(1)}")
+    assert [path for path in paths if "CANARY" in browser.get(path).text] == []
+
+
 def test_no_name_is_told_unless_it_is_wished(site, tmp_path):
     paths = ("/", "/now", "/metrics", f"/studies/{study_uid(1)}")
     shy = TestClient(site.app(), base_url="http://localhost")
