@@ -21,8 +21,9 @@ NO_BUNDLE = Path("/nonexistent")
 
 def test_c47_a_c_store_in_hand_is_finished_and_stalled_peers_hold_nothing_up(tmp_path, factory):
     study = factory.study(views=1)
-    node = Node(tmp_path, NO_BUNDLE).start()
     with ExitStack() as stack:
+        node = Node(tmp_path, NO_BUNDLE).start()
+        stack.callback(node.stop)  # where the test fails before it does so itself
         for _ in range(5):
             stack.enter_context(socket.create_connection(("127.0.0.1", node.port))).sendall(
                 b"\x01\x00\x00\x00\x01\x00a"
