@@ -25,7 +25,7 @@ from dicom_node.web.serving import listen, server
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dicom_node.settings import Settings
+    from dicom_node.settings import DestinationSettings, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +72,7 @@ def surroundings(settings: Settings, config: Path) -> Outside:
         settings=settings,
         config=config,
         folders=folders,
-        destinations=tuple(
-            Destination(one.name, f"{one.ae_title} at {one.host}:{one.port}") for one in settings.destinations
-        ),
+        destinations=tuple(Destination(one.name, _address(one)) for one in settings.destinations),
         ask_node=_NodeAsked(folders),
         echo=lambda name: _echo(settings, name),
         certificates=lambda: _certificates(settings),
@@ -133,6 +131,10 @@ class _BundleRead:
         except BundleError as error:
             return replace(self._read, title="None that can be used", problem=str(error).rstrip("."))
         return self._read
+
+
+def _address(destination: DestinationSettings) -> str:
+    return f"{destination.ae_title} at {destination.host}:{destination.port}"
 
 
 def _echo(settings: Settings, name: str) -> str | None:

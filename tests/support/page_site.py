@@ -15,7 +15,7 @@ from sqlalchemy import insert
 from dicom_node.ledger import database as tables
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.spool import StateFolders
-from dicom_node.settings import DestinationSettings, NodeSettings, PageSettings, Settings
+from dicom_node.settings import Settings
 from dicom_node.web.application import application
 from dicom_node.web.login import Login
 from dicom_node.web.metrics import Metrics
@@ -47,13 +47,15 @@ class Site:
     def __init__(self, folder: Path, **page: Any) -> None:
         self.folders = StateFolders(folder / "state")
         pacs = {"host": "10.0.0.7", "port": 104}
-        self.settings = Settings(
-            node=NodeSettings(state_dir=self.folders.root, reserve_mib=0),
-            page=PageSettings(**{"port": free_port(), **page}),
-            destinations=(
-                DestinationSettings(name="pacs", ae_title="MAINPACS", **pacs),
-                DestinationSettings(name="teaching", ae_title="TEACH", **pacs),
-            ),
+        self.settings = Settings.model_validate(
+            {
+                "node": {"state_dir": self.folders.root, "reserve_mib": 0},
+                "page": {"port": free_port(), **page},
+                "destinations": [
+                    {"name": "pacs", "ae_title": "MAINPACS", **pacs},
+                    {"name": "teaching", "ae_title": "TEACH", **pacs},
+                ],
+            }
         )
         self.node = NodeWord(None, accepting=True, workers=1, bundle_sha256=DIGEST, running_for_s=86400.0)
         self.bundle = BundleWord("compact-fracatlas 1.1.0", DIGEST, demonstration=True)
