@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -130,6 +131,12 @@ def test_no_script_or_style_is_inline(site, browser):
         text = browser.get(path).text
         assert re.findall(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=|javascript:", text) == []
         assert re.findall(r'(?:src|href)="(?!/|#)', text) == []
+
+
+def test_htmx_is_the_file_that_was_published(browser):
+    # htmx.org 2.0.11 on npm, dist/htmx.min.js; a newer one is a change of this line.
+    published = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
+    assert hashlib.sha256(browser.get("/static/htmx.min.js").content).hexdigest() == published
 
 
 def test_what_a_row_says_is_text(site, browser):
