@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
         True,
     ),
     "serve": ("dicom_node.cli.serve", "run the node and its worker", True),
+    "page": ("dicom_node.cli.page", "serve the status page and /metrics (extra: web)", True),
     "status": ("dicom_node.cli.status", "say what the node does now, and what waits", True),
     "studies": ("dicom_node.cli.studies", "list the studies, or show everything about one", True),
     "instances": ("dicom_node.cli.instances", "list every instance received or refused, each with its reason", True),

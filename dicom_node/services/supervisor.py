@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_PROGRAMS = ("node", "worker")  # stopped in this order: a worker that loses its node has nothing left to answer
+PROGRAMS = ("node", "worker")  # stopped in this order: a worker that loses its node has nothing left to answer
+PAGE = "page"
 _POLL_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _SETTLED_S = 0.2, 10.0, 30.0
 _STOP_S = 45.0
@@ -37,11 +38,11 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps node and worker running; both end with it, since they watch the pipe it holds."""
+    """Keeps node, worker and page running; all end with it, since they watch the pipe it holds."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, programs: tuple[str, ...] = PROGRAMS) -> None:
         self._config = config
-        self._children = [_Child(program) for program in _PROGRAMS]
+        self._children = [_Child(program) for program in programs]
         self._stopping = threading.Event()
 
     def run(self) -> int:
@@ -49,7 +50,7 @@ class Supervisor:
         process.on_stop_signal(self._stopping.set)
         status = process.EXIT_OK
         while not self._stopping.is_set():
-            hopeless = [code for child in self._children if (code := self._look_after(child)) is not None]
+            hopeless = [code for child in tuple(self._children) if (code := self._look_after(child)) is not None]
             if hopeless:
                 status = hopeless[0]
                 break
@@ -71,6 +72,10 @@ class Supervisor:
                 child.wait_s = _FIRST_WAIT_S
             return None
         child.popen = None
+        if child.program == PAGE and code in {process.EXIT_OK, *process.HOPELESS}:
+            log.warning("child.gave_up", child=child.program, status=code)  # the node serves without its page
+            self._children.remove(child)
+            return None
         if code in process.HOPELESS:
             return code
         log.warning("child.ended", child=child.program, status=code, again_in_s=child.wait_s)

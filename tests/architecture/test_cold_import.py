@@ -43,6 +43,7 @@ def modules_after_importing(*names: str) -> set[str]:
     [
         ("dicom_node.services.node", NODE_NEVER),
         ("dicom_node.services.worker", WORKER_NEVER),
+        ("dicom_node.services.page", NODE_NEVER | {"pynetdicom", "pydicom", "PIL"}),
         ("dicom_node.services.supervisor", NODE_NEVER | {"sqlalchemy", "pynetdicom"}),
         ("dicom_node.cli.main", NODE_NEVER | {"sqlalchemy", "pynetdicom", "pydicom", "numpy"}),
         ("dicom_node.core.decision", NODE_NEVER | {"pydicom", "pydantic", "sqlalchemy", "pynetdicom"}),

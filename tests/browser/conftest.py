@@ -17,8 +17,6 @@ from tests.support.waiting import free_port
 @pytest.fixture(scope="session")
 def installed() -> None:
     require(orthanc.is_installed() and dicomweb.is_installed(), "Orthanc with DICOMweb (orthanc, orthanc-dicomweb)")
-    require(chromium.executable(), "Chromium")
-    require(importlib.util.find_spec("playwright"), "playwright (scripts/setup dev)")
     require(viewer.is_here(), "the viewer (scripts/setup viewer)")
 
 
@@ -48,9 +46,17 @@ def ohif_server(pacs):
 
 
 @pytest.fixture(scope="session")
-def window(installed):  # noqa: ARG001 - as above
+def browser():
+    """The one browser of all tests: Playwright starts no second in the same thread."""
+    require(chromium.executable(), "Chromium")
+    require(importlib.util.find_spec("playwright"), "playwright (scripts/setup dev)")
     with chromium.browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def window(installed, browser):  # noqa: ARG001 - as above
+    return browser
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 
-NODE, WORKER = "dicom-node.service", "dicom-node-worker@1.service"
+NODE, WORKER, PAGE = "dicom-node.service", "dicom-node-worker@1.service", "dicom-node-page.service"
 CONFIG = """
 [node]
 reserve_mib = 64
@@ -92,6 +92,15 @@ def test_the_port_is_passed_and_nobody_has_a_capability(machine):
     assert machine.show(WORKER, "StatusText").startswith("ONNX Runtime")
 
 
+def test_the_page_shows_what_the_other_units_do(machine):
+    inside = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:11180/', timeout=10).read().decode())"
+
+    def verdict() -> str:
+        return machine.python(inside).stdout.partition('id="verdict">')[2].partition("<")[0]
+
+    until(lambda: verdict() == "Accepting images, nothing needs you", 30, "the page says that all is well", every_s=1)
+
+
 def test_a_study_is_answered_within_what_the_units_allow(machine):
     sent = machine.python(SEND)
     assert sent.returncode == 0, sent.stderr
@@ -118,7 +127,7 @@ def test_the_worker_can_change_neither_ledger_nor_spool(machine):
 
 def test_the_units_are_free_of_mistakes(machine):
     units = [f"SYSTEMD_UNIT_PATH={machine.root / 'units'}", "systemd-analyze", "verify"]
-    checked = machine.run("env", *units, "dicom-node.target", "dicom-node.socket", NODE, WORKER)
+    checked = machine.run("env", *units, "dicom-node.target", "dicom-node.socket", NODE, WORKER, PAGE)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
@@ -126,6 +135,7 @@ def test_the_units_are_free_of_mistakes(machine):
     ("unit", "most", "drop_in"),
     [
         (NODE, 1.5, None),
+        (PAGE, 1.5, None),
         ("dicom-node-worker@.service", 1.5, None),
         ("dicom-node-worker@.service", 1.6, "dicom-node-worker-gpu.conf"),
     ],
@@ -184,7 +194,7 @@ def test_figure_17_a_peer_that_comes_while_the_node_is_down_waits_and_is_served(
 
 
 def test_what_is_said_to_the_target_is_said_to_all(machine):
-    assert set(machine.show("dicom-node.target", "ConsistsOf").split()) == {"dicom-node.socket", NODE, WORKER}
+    assert set(machine.show("dicom-node.target", "ConsistsOf").split()) == {"dicom-node.socket", NODE, WORKER, PAGE}
 
 
 def test_stopping_ends_in_order(machine):

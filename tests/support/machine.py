@@ -98,7 +98,7 @@ class Machine:
             shutil.copy(unit, units)
         source = f"[Service]\nEnvironment={' '.join(_ENVIRONMENT)}\n"
         source += "StandardOutput=append:/run/units.log\nStandardError=append:/run/units.log\n"
-        for unit in ("dicom-node.service", "dicom-node-worker@.service"):
+        for unit in ("dicom-node.service", "dicom-node-worker@.service", "dicom-node-page.service"):
             self._drop_in(unit, "source.conf", source)
         for unit, text in (drop_ins or {}).items():
             self._drop_in(unit, "test.conf", text)

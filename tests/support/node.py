@@ -44,6 +44,7 @@ class Node:
             "study": {"quiet_s": quiet_s, "max_wait_s": 600.0},
             "analysis": {"bundle": str(bundle)},
             "destinations": [],
+            "page": {"enabled": False},  # two at a time would want the same port
             "log": {"format": "json"},
         }
         self._process: subprocess.Popen[bytes] | None = None

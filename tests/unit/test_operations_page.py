@@ -12,7 +12,7 @@ from dicom_node.cli import exits
 from dicom_node.cli.main import COMMANDS, build_parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "docs" / "operations.md", REPOSITORY / "README.md"]
+PAGES = [REPOSITORY / "docs" / name for name in ("operations.md", "monitoring.md")] + [REPOSITORY / "README.md"]
 _INLINE = re.compile(r"`(?:sudo )?(dicom-node [^`]+)`")
 _FENCED = re.compile(r"^(?:sudo )?(?:\.venv/bin/)?(dicom-node .*)$", re.MULTILINE)
 

@@ -162,6 +162,9 @@ port = {pacs.port}
 retry_first_s = 0.5
 retry_longest_s = 5.0
 
+[page]
+enabled = false
+
 [log]
 format = "json"
 """

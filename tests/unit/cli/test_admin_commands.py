@@ -38,7 +38,7 @@ def test_every_command_has_json_but_those_that_run_or_draw():
     parser = build_parser(set(COMMANDS) - {"lab", "engine"})
     (action,) = (one for one in parser._actions if getattr(one, "choices", None) and "serve" in one.choices)
     without = {name for name, sub in action.choices.items() if "--json" not in sub.format_help()}
-    assert without == {"serve", "demo", "completion", "conformance", "lab", "engine"}
+    assert without == {"serve", "page", "demo", "completion", "conformance", "lab", "engine"}
 
 
 def test_a_fault_of_ours_is_one_line_and_a_file_without_values(config, capsys, monkeypatch):
