@@ -50,7 +50,7 @@ _STOP_S = 10.0
 _LOOK_S, _TELL_S = 0.5, 5.0
 _LISTENER = "listener"
 _BIND_TRIES = 20
-# Longest turns, seconds: one that waits for peers, one study to purge or a batch to send, and one large file to read.
+# Longest turns, seconds: one study to purge, a batch to send, and one large file, or the ledger, to read.
 _PURGE_S, _SEND_S, _READ_S = 300.0, 120.0, 1800.0
 
 
