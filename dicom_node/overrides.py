@@ -8,10 +8,13 @@ else it lies in the folder `credentials` beside the configuration, for its owner
 from __future__ import annotations
 
 import os
+import types
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 from dicom_node.core.errors import SettingsError
 
@@ -98,3 +101,18 @@ def _named(blocks: list[Any], name: str, override: Override) -> int:
             return number
     message = f"{override.source}: {'.'.join(override.key[:-2])} has no block called {name!r}"
     raise SettingsError(message)
+
+
+def field_type(section: Any, name: str) -> Any:
+    """Return the type of a section's setting, or None where it has no such one."""
+    if not (isinstance(section, type) and issubclass(section, BaseModel)) or name not in section.model_fields:
+        return None
+    return _plain(section.model_fields[name].annotation)
+
+
+def _plain(annotation: Any) -> Any:
+    """Return the type that a setting has where it is set: of one that may be absent, the other alternative."""
+    if get_origin(annotation) not in {Union, types.UnionType}:
+        return annotation
+    present = [one for one in get_args(annotation) if one is not type(None)]
+    return present[0] if len(present) == 1 else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-import types
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -314,24 +313,11 @@ def _annotation(key: tuple[str, ...]) -> Any:
             parts.pop(0)
             continue
         if found is DestinationSettings:
-            return next((_field(kind, parts[0]) for kind in DESTINATION_KINDS.values() if _field(kind, parts[0])), None)
-        found = _field(found, parts.pop(0))
+            return next(
+                filter(None, (overrides.field_type(kind, parts[0]) for kind in DESTINATION_KINDS.values())), None
+            )
+        found = overrides.field_type(found, parts.pop(0))
     return found
-
-
-def _field(section: Any, name: str) -> Any:
-    """Return the type of a section's setting, or None where it has no such one."""
-    if not (isinstance(section, type) and issubclass(section, BaseModel)) or name not in section.model_fields:
-        return None
-    return _plain(section.model_fields[name].annotation)
-
-
-def _plain(annotation: Any) -> Any:
-    """Return the type that a setting has where it is set: of one that may be absent, the other alternative."""
-    if get_origin(annotation) not in {Union, types.UnionType}:
-        return annotation
-    present = [one for one in get_args(annotation) if one is not type(None)]
-    return present[0] if len(present) == 1 else None
 
 
 def _explain(file: tuple[Path, str], problem: Any, sources: dict[tuple[str | int, ...], str]) -> str:

@@ -75,12 +75,12 @@ class StateFolders:
     @property
     def rebuilds(self) -> Path:
         """Where the worker notes that it has a plan built."""
-        return self.root / "engine-rebuilds.json"
+        return self.worker / "engine-rebuilds.json"
 
     @property
     def build_output(self) -> Path:
         """What the last such build said."""
-        return self.root / "engine-build.log"
+        return self.worker / "engine-build.log"
 
     @property
     def audit_key(self) -> Path:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.ledger import outbox
-from dicom_node.services.delivering import Courier
 from dicom_node.services.threads import Bell, Stopping, Threads
 
 if TYPE_CHECKING:
     from dicom_node.destination_settings import DestinationSettings
     from dicom_node.ledger.database import Database
     from dicom_node.ledger.spool import StateFolders
+    from dicom_node.services.delivering import Courier
 
 log = structlog.get_logger(__name__)
 
@@ -62,22 +62,12 @@ class Couriers:
         running = _Running(Stopping(self._threads.heartbeats, self._threads.stopping))
         before = self._last.get(destination.name)
         self._last[destination.name] = running
-        courier = Courier(
-            destination,
-            self._calling_ae,
-            ledger=self._ledger,
-            folders=self._folders,
-            bell=self._bell,
-            clock=time.time,
-            dice=random.random,
-            stopping=running.stopping,
-        )
         name = f"courier-{destination.name}-{next(self._numbers)}"
-        target = partial(self._deliver, courier, destination.name, running, before)
+        target = partial(self._deliver, destination, running, before)
         self._threads.start(name, target, destination.timeout_s * _WAITS_A_DELIVERY)
         return running
 
-    def _deliver(self, courier: Courier, destination: str, running: _Running, before: _Running | None) -> None:
+    def _deliver(self, destination: DestinationSettings, running: _Running, before: _Running | None) -> None:
         """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again.
 
         One that served the destination before is waited for, so that nothing is taken out of its hand.
@@ -88,6 +78,21 @@ class Couriers:
             running.ended.set()
             return
         with self._ledger.transaction() as connection:
-            outbox.release_all(connection, destination)
-        courier.run()
+            outbox.release_all(connection, destination.name)
+        self._courier(destination, running.stopping).run()
         running.ended.set()
+
+    def _courier(self, destination: DestinationSettings, stopping: Stopping) -> Courier:
+        # pynetdicom takes a tenth of a second to import: the node listens meanwhile.
+        from dicom_node.services.delivering import Courier  # noqa: PLC0415
+
+        return Courier(
+            destination,
+            self._calling_ae,
+            ledger=self._ledger,
+            folders=self._folders,
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            stopping=stopping,
+        )

@@ -36,7 +36,6 @@ from dicom_node.services.keeping import GuardedIntake, Keeper
 from dicom_node.services.notify import Notifier
 from dicom_node.services.scrubbing import Scrubber
 from dicom_node.services.software import installed_software, settings_digest
-from dicom_node.services.syslog import SyslogSender
 from dicom_node.services.threads import TURN_S, Bell, Threads
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ _STOP_S = 10.0
 _LOOK_S, _TELL_S = 0.5, 5.0
 _LISTENER = "listener"
 _BIND_TRIES = 20
-# Longest turns, seconds: one that waits for peers, one study to purge or a batch to send, and one large file to read.
+# Longest turns, seconds: one study to purge, a batch to send, and one large file, or the ledger, to read.
 _PURGE_S, _SEND_S, _READ_S = 300.0, 120.0, 1800.0
 
 
@@ -268,6 +267,8 @@ class Node:
         self.threads.start("keeper", self._keeper.run, _PURGE_S)
         self.threads.start("scrubber", self._scrubber().run, _READ_S)
         if self._settings.audit.syslog:
+            from dicom_node.services.syslog import SyslogSender  # noqa: PLC0415 - only where there is one
+
             sender = SyslogSender(self._settings.audit, self._settings.node.ae_title, self._ledger, stopping)
             self.threads.start("syslog", sender.run, _SEND_S)
         self._couriers.apply(self._settings.destinations)

@@ -151,6 +151,7 @@ class Worker:
             return
         self._last_test = time.monotonic()
         faulthandler.dump_traceback_later(self._timeout_s, exit=True)
+        self._heartbeats.expect(_LOOP, self._timeout_s + _TURN_S)
         try:
             model.test()
         except EngineLost as error:

@@ -8,7 +8,8 @@ from typing import Optional
 import pytest
 
 from dicom_node.core.errors import SettingsError
-from dicom_node.settings import _plain, load
+from dicom_node.overrides import _plain
+from dicom_node.settings import load
 
 FILE = "[node]\nport = 4000\n[[destinations]]\nname = 'my-pacs'\nae_title = 'A'\nhost = 'h'\nport = 1\n"
 
@@ -107,3 +108,17 @@ def test_a_setting_that_may_be_absent_has_the_type_that_it_has_where_it_is_set()
     assert _plain(Optional[Path]) is Path  # noqa: UP045 - as older code writes it
     assert _plain(str) is str
     assert _plain(int | str) is None
+
+
+def test_peers_go_by_their_title_and_each_kind_of_destination_knows_its_types(tmp_path, monkeypatch):
+    file = tmp_path / "node.toml"
+    file.write_text(
+        '[[node.peers]]\nae_title = "PACS1"\naddresses = ["10.1.2.3"]\n'
+        '[[destinations]]\nname = "copies"\nkind = "fhir"\nurl = "http://127.0.0.1:1/fhir"\n'
+    )
+    monkeypatch.setenv("DICOM_NODE__NODE__PEERS__PACS1__ADDRESSES", '["10.9.9.0/24"]')
+    monkeypatch.setenv("DICOM_NODE__DESTINATIONS__COPIES__TIMEOUT_S", "7")
+    monkeypatch.setenv("DICOM_NODE__DESTINATIONS__COPIES__CA_FILE", "ca.pem")
+    settings = load(file)
+    assert settings.node.peers[0].addresses == ("10.9.9.0/24",)
+    assert (settings.destinations[0].timeout_s, settings.destinations[0].ca_file.name) == (7.0, "ca.pem")

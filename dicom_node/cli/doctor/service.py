@@ -118,12 +118,12 @@ def systemd_version(_patient: Patient) -> Finding:
 
 
 def descriptors(patient: Patient) -> Finding:
-    """Check that the running node may open enough files, and not more than select(2) can name."""
+    """Check that the running node may open enough files: sockets, and what is being received."""
     name, limit = "open files", _limit(patient, "Max open files")
     if limit is None:
         return unknown(name, "the node does not run, or belongs to another user")
     if limit < _DESCRIPTORS:
-        return bad(name, f"{limit} at most", "LimitNOFILE=1000 in dicom-node.service")
+        return bad(name, f"{limit} at most", "LimitNOFILE=4096 in dicom-node.service")
     return good(name, f"{limit} at most")
 
 
