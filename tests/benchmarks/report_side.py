@@ -89,7 +89,7 @@ def _ours(folder: Path) -> tuple[Callable[[], dict[str, float]], Callable[[int],
 
     def compose(version: int) -> None:
         name = f"result-{os.getpid()}-{version}"
-        bench.compose(ComposeJob(STUDY, version, _CLOSED_AT, tuple(views), None, name))
+        bench.compose(ComposeJob(STUDY, version, _CLOSED_AT, tuple(views), (), name))
         last[:] = [folder / name]
 
     return lambda: _sizes(last[0]), compose
@@ -115,12 +115,13 @@ def _sizes(folder: Path) -> dict[str, float]:
     """Return the largest page as a destination that accepts everything gets it, and all that it gets, in MB."""
     best: dict[str, int] = {}
     pages = []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("*.dcm")):
         dataset = dcmread(path, stop_before_pixels=True)
-        uid = str(dataset.SOPInstanceUID)
-        if uid not in best:
-            best[uid] = path.stat().st_size
-            pages += [best[uid]] if dataset.Modality == "OT" else []
+        # Pages that differ in their syntax share a UID; of the report's classes it gets the first.
+        slot = "SR" if dataset.Modality == "SR" else str(dataset.SOPInstanceUID)
+        if slot not in best:
+            best[slot] = path.stat().st_size
+            pages += [best[slot]] if dataset.Modality == "OT" else []
     return {"largest_page_mb": max(pages) / 1e6, "all_mb": sum(best.values()) / 1e6}
 
 
