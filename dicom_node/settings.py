@@ -14,6 +14,7 @@ from dicom_node import overrides
 from dicom_node.core.errors import SettingsError
 from dicom_node.destination_settings import AE_TITLE, DESTINATION_KINDS, DestinationSettings
 from dicom_node.overrides import Override
+from dicom_node.page_settings import PageSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -190,43 +191,6 @@ class AuditSettings(_Section):
     """PEM file of the certificate's key; empty: it is in the same file."""
 
 
-class PageSettings(_Section):
-    """The status page and its metrics: a process of its own, which only reads."""
-
-    enabled: bool = True
-    """Whether `dicom-node serve` starts the page too, where the extra `web` is installed."""
-    host: str = "127.0.0.1"
-    """Address to listen on; beyond loopback the page wants password_file, certificate and key."""
-    port: int = Field(default=11180, ge=1, le=65535)
-    """TCP port of the page and of /metrics."""
-    hosts: tuple[str, ...] = ()
-    """Names that browsers may call the page by, besides host and localhost; a request with another is refused."""
-    password_file: str = ""
-    """File with `user:hash` lines, which `dicom-node page --add-user` writes; empty: no login."""
-    certificate: str = ""
-    """PEM file of the page's certificate, for HTTPS."""
-    key: str = ""
-    """PEM file of the certificate's key."""
-    show_names: bool = False
-    """Whether patients' names are shown beside results. Never in /metrics."""
-    results: int = Field(default=12, ge=1, le=50)
-    """How many of the latest results are shown."""
-
-    @model_validator(mode="after")
-    def _is_closed_to_strangers(self) -> PageSettings:
-        if bool(self.certificate) != bool(self.key):
-            message = "certificate and key belong together; set both or none"
-            raise ValueError(message)
-        if not _is_loopback_name(self.host) and not (self.password_file and self.certificate):
-            message = f"host {self.host} can be reached from elsewhere: set password_file, certificate and key"
-            raise ValueError(message)
-        return self
-
-
-def _is_loopback_name(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
-
-
 class LogSettings(_Section):
     """What is logged. Events carry UIDs, never a patient's name."""
 
@@ -391,12 +355,10 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     state = folder / settings.node.state_dir
     bundle = _find_bundle(settings.analysis.bundle, folder)
     files = {name: value and str(folder / value) for name, value in _audit_files(settings.audit)}
-    page = settings.page
-    page_files = {"password_file": page.password_file, "certificate": page.certificate, "key": page.key}
     return settings.model_copy(
         update={
             "audit": settings.audit.model_copy(update=files),
-            "page": page.model_copy(update={name: file and str(folder / file) for name, file in page_files.items()}),
+            "page": settings.page.with_absolute_paths(folder),
             "node": settings.node.model_copy(update={"state_dir": state, "tls": _found(settings.node.tls, folder)}),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
             "destinations": tuple(_with_absolute_paths(item, folder) for item in settings.destinations),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from dicom_node.settings import PageSettings
+    from dicom_node.page_settings import PageSettings
 
 _MOST_AT_ONCE = 64
 _KEEP_ALIVE_S = 15

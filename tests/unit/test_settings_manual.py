@@ -107,8 +107,9 @@ def test_the_manual_can_be_used_as_it_is() -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_field_says_in_the_code_what_it_is(section: str) -> None:
-    source = Path(sys.modules[Settings.__module__].__file__ or "").read_text(encoding="utf-8")
-    for name in type(getattr(Settings(), section)).model_fields:
+    kind = type(getattr(Settings(), section))
+    source = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
+    for name in kind.model_fields:
         assert re.search(rf'^    {name}: .*(?:\n    \).*)?\n    """', source, flags=re.MULTILINE), name
 
 
