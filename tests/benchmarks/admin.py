@@ -212,6 +212,7 @@ _ROWS = {
         "destination": "'pacs'",
         "state": "CASE WHEN i % 100000 THEN 'done' ELSE 'dead' END",
         "done_at": "i",
+        "interrupted": "0",
         **_TRIES,
     },
 }
