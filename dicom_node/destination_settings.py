@@ -75,6 +75,10 @@ class DicomDestination(_Objects, _Destination):
     """Host name or address."""
     port: int = Field(ge=1, le=65535)
     """TCP port."""
+    commitment: Literal["auto", "required", "none"] = "auto"
+    """Storage commitment: asked for where it is offered; required before bytes are removed here; or never asked for."""
+    confirm_by_find: bool = False
+    """Whether C-FIND must find each object there, where storage commitment is not offered or not asked for."""
     tls_ca_file: Path | None = None
     """PEM file of the certificate authorities that vouch for the PACS; with it the connection is TLS, 1.2 or later."""
     tls_certificate_file: Path | None = None

@@ -9,7 +9,7 @@ import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import audit, jobs, outbox, results, storage
+from dicom_node.ledger import audit, commitments, jobs, outbox, results, storage
 from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, publish_folder
@@ -126,6 +126,7 @@ class Dispatcher:
     def _revive(self, request: Revive) -> Revived:
         with self._ledger.transaction() as connection:
             count = outbox.revive(connection, request.study_instance_uid, self._clock(), request.destination)
+            count += commitments.ask_anew(connection, request.study_instance_uid, self._clock(), request.destination)
             study, detail = request.study_instance_uid, f"{count} deliveries are tried again, by hand"
             audit.note(connection, self._clock(), "delivery.revived", study=study, detail=detail)
         log.info("delivery.revived", study=request.study_instance_uid or None, deliveries=count)

@@ -14,16 +14,19 @@ import structlog
 
 from dicom_node.core.errors import LedgerError, LedgerUnavailable, SettingsError, StateFolderBusy
 from dicom_node.core.study import Quiet
+from dicom_node.deliver.confirm import demand_of
+from dicom_node.destination_settings import DicomDestination
 from dicom_node.dimse.scp import AllowedPeer, Pace, ScpSettings, StorageScp, TlsFiles
 from dicom_node.dimse.tls import days_left
 from dicom_node.intake.accept import Intake, IntakeSettings
-from dicom_node.ledger import jobs, outbox, studies
+from dicom_node.ledger import commitments, jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.space import Space, Watermarks
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
 from dicom_node.services.auditing import Auditor
 from dicom_node.services.closing import Closer
+from dicom_node.services.confirming import Asker, Reports
 from dicom_node.services.delivering import Courier
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
@@ -111,7 +114,9 @@ class Node:
             on_recorded=self._bell.ring_soon,
         )
         guarded = GuardedIntake(self._intake.open, self._space)
-        self._scp = StorageScp(_scp_settings(settings), guarded.open, accepting=self._space.accepting)
+        self._reports = Reports(ledger, self._bell, time.time)
+        on_report = self._reports.take if _asks_for_commitment(settings) else None
+        self._scp = StorageScp(_scp_settings(settings), guarded.open, on_report, self._space.accepting)
         self._auditor = Auditor(ledger, folders.audit_heads, self._scp.refusals, time.time, self.threads.stopping)
 
     def run(self) -> int:
@@ -161,6 +166,8 @@ class Node:
         with self._ledger.transaction() as connection:
             released = jobs.release_all(connection)
             interrupted = outbox.release_all(connection)
+            demands = {item.name: demand_of(item) for item in self._settings.destinations}
+            commitments.adopt(connection, demands, time.time())
             studies.recompose_unpublished(connection)
             studies.queue_missing_analyses(connection, self._bundle_sha256, time.time())
         log.info("ledger.recovered", jobs=released, deliveries=interrupted)
@@ -206,6 +213,20 @@ class Node:
                 stopping=self.threads.stopping,
             )
             self.threads.start(f"courier-{destination.name}", partial(self._deliver, courier, destination.name))
+            if isinstance(destination, DicomDestination) and demand_of(destination) != "none":
+                self.threads.start(f"asker-{destination.name}", self._asker(destination).run)
+
+    def _asker(self, destination: DicomDestination) -> Asker:
+        return Asker(
+            destination,
+            self._settings.node.ae_title,
+            ledger=self._ledger,
+            reports=self._reports,
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            stopping=self.threads.stopping,
+        )
 
     def _deliver(self, courier: Courier, destination: str) -> None:
         """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again."""
@@ -230,6 +251,10 @@ class Node:
                 time.sleep(0.1)
             else:
                 return
+
+
+def _asks_for_commitment(settings: Settings) -> bool:
+    return any(demand_of(item) not in {"none", "find"} for item in settings.destinations)
 
 
 def _watermarks(settings: Settings) -> Watermarks:

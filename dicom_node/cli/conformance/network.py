@@ -35,11 +35,13 @@ MEANINGS = {
     ),
     0xC000: ("Error: Cannot understand", "the data set cannot be read, or names no study or instance; nothing is kept"),
     0x0110: ("Processing failure", "a failure of ours, outside C-STORE"),
+    0x0113: ("No such event type", "N-EVENT-REPORT of another type than 1 and 2"),
+    0x0115: ("Invalid argument value", "N-EVENT-REPORT that cannot be read, or of a transaction that is not ours"),
     0x0122: ("SOP Class not supported", "C-STORE on a context that is not for storage"),
     0x0211: ("Unrecognized operation", "a service other than those listed here"),
 }
 _STANDARD = "1.2.840.10008"
-ONLY_HEARD = {"DUPLICATE"}
+ONLY_HEARD = {"DUPLICATE", "NO_SUCH_ACTION"}
 """Names of statuses that destinations answer with and the node never does."""
 _ANSWERS = (
     0x0000,
