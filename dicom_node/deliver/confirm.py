@@ -77,9 +77,9 @@ class Confirmer:
             return Answer(Said.FAILED, error=error)
         return Answer(Said.NOT_OFFERED) if self._demand == "auto" else self._look_for(question)
 
-    def take_report(self, wait_s: float, take: Callable[[Report], int]) -> bool:
-        """Hand on a report that comes on this association; false where none came in that time."""
-        return self._inquiry.take_report(wait_s, take)
+    def await_report(self, wait_s: float) -> bool:
+        """Take a report that comes on this association; false where none came in that time."""
+        return self._inquiry.await_report(wait_s)
 
     def _look_for(self, question: Question) -> Answer:
         if not self._inquiry.offers_find:
@@ -102,9 +102,14 @@ def demand_of(destination: DestinationSettings) -> Proof:
 
 
 @contextmanager
-def open_confirmer(destination: DicomDestination, calling_ae: str) -> Iterator[Confirmer]:
-    """Yield an association over which a PACS is asked. Raises DestinationUnavailable where there is none."""
+def open_confirmer(
+    destination: DicomDestination, calling_ae: str, take: Callable[[Report], int]
+) -> Iterator[Confirmer]:
+    """Yield an association over which a PACS is asked; `take` is given what it reports on it.
+
+    Raises DestinationUnavailable where there is none.
+    """
     demand = demand_of(destination)
     wanted = {"commitment": demand != "find", "find": demand.endswith("find")}
-    with open_inquiry(peer_of(destination), calling_ae, **wanted) as inquiry:
+    with open_inquiry(peer_of(destination), calling_ae, take, **wanted) as inquiry:
         yield Confirmer(destination.name, demand, inquiry)

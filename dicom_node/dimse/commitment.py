@@ -12,20 +12,22 @@ from pynetdicom.dsutils import encode
 from dicom_node.core.errors import DestinationUnavailable, MalformedDataSet
 from dicom_node.dimse import status
 from dicom_node.dimse.references import EXPLICIT_LITTLE, IMPLICIT_LITTLE, SYNTAXES, items, read, text
-from dicom_node.dimse.requestor import Context, Peer, Requestor
+from dicom_node.dimse.requestor import Context, Incoming, Peer, Requestor
 from dicom_node.dimse.services import Report
 from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Inquiry", "Outcome", "Report", "open_inquiry", "read_report"]
+__all__ = ["PROVING", "Inquiry", "Outcome", "Report", "open_inquiry", "read_report"]
 
 _INSTANCE = "1.2.840.10008.1.20.1.1"  # the one instance of the Storage Commitment Push Model
 _FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve Information Model
 _REQUEST = 1  # action type, PS3.4 J.3.2
 _TRANSACTION, _FAILED, _REFERENCED = 0x00081195, 0x00081198, 0x00081199
 _SOP_INSTANCE, _REASON, _FOUND_INSTANCE = 0x00081155, 0x00081197, 0x00080018
+PROVING = (STORAGE_COMMITMENT, _FIND)
+"""What a peer is asked by whether it keeps an instance."""
 _SEQUENCES = frozenset({_FAILED, _REFERENCED})
 _PROCESSING_FAILURE = 0x0110
 
@@ -54,9 +56,11 @@ def read_report(report: Report) -> Outcome:
 class Inquiry:
     """An open association over which a peer is asked what it keeps."""
 
-    def __init__(self, peer: Peer, requestor: Requestor) -> None:
+    def __init__(self, peer: Peer, calling_ae: str, sop_classes: Iterable[str], take: Callable[[Report], int]) -> None:
         self._peer = peer
-        self._requestor = requestor
+        self._take = take
+        contexts = [(uid, syntax) for uid in sop_classes for syntax in reversed(SYNTAXES)]
+        self._requestor = Requestor(peer, calling_ae, contexts, self._on_event)
 
     @property
     def offers_commitment(self) -> bool:
@@ -76,25 +80,12 @@ class Inquiry:
         context = self._needed(STORAGE_COMMITMENT)
         return self._requestor.action(context, _INSTANCE, _REQUEST, _encoded(information, context))
 
-    def take_report(self, wait_s: float, take: Callable[[Report], int]) -> bool:
-        """Hand on a report that comes on this association, and answer it; false where none came in that time.
+    def await_report(self, wait_s: float) -> bool:
+        """Take a report that comes on this association; false where none came in that time.
 
         Raises DestinationUnavailable where the peer ends the association.
         """
-        event = self._requestor.event(wait_s)
-        if event is None:
-            return False
-        syntaxes = {number: context[1] for context, number in self._requestor.accepted.items()}
-        report = Report(
-            sop_class_uid=_uid(event.elements.get(0x0002, b"")),
-            sop_instance_uid=_uid(event.elements.get(0x1000, b"")),
-            event_type=event.number(0x1002),
-            transfer_syntax_uid=syntaxes.get(event.context_id, ""),
-            calling_ae=self._peer.ae_title,
-            dataset=event.dataset,
-        )
-        self._requestor.answer_event(event, take(report))
-        return True
+        return self._requestor.await_event(wait_s)
 
     def has(self, study: str, series: str, instance: str) -> bool:
         """Tell whether C-FIND finds an instance. Raises DestinationUnavailable where it fails."""
@@ -112,6 +103,26 @@ class Inquiry:
             message = f"{self._peer} answered C-FIND with what cannot be read ({error})"
             raise DestinationUnavailable(message) from error
 
+    def release(self) -> None:
+        """End the association in order."""
+        self._requestor.release()
+
+    def abort(self) -> None:
+        """End the association at once."""
+        self._requestor.abort()
+
+    def _on_event(self, event: Incoming) -> int:
+        syntaxes = {number: context[1] for context, number in self._requestor.accepted.items()}
+        report = Report(
+            sop_class_uid=_uid(event.elements.get(0x0002, b"")),
+            sop_instance_uid=_uid(event.elements.get(0x1000, b"")),
+            event_type=event.number(0x1002),
+            transfer_syntax_uid=syntaxes.get(event.context_id, ""),
+            calling_ae=self._peer.ae_title,
+            dataset=event.dataset,
+        )
+        return self._take(report)
+
     def _context(self, sop_class: str) -> Context | None:
         return next((context for context in self._requestor.accepted if context[0] == sop_class), None)
 
@@ -124,19 +135,22 @@ class Inquiry:
 
 
 @contextmanager
-def open_inquiry(peer: Peer, calling_ae: str, *, commitment: bool, find: bool) -> Iterator[Inquiry]:
+def open_inquiry(
+    peer: Peer, calling_ae: str, take: Callable[[Report], int], *, commitment: bool, find: bool
+) -> Iterator[Inquiry]:
     """Yield an association that proposed storage commitment, C-FIND or both; released at the end.
 
-    Raises DestinationUnavailable where there is none, naming what to check.
+    take: is given each report that comes on it, and returns its status. Raises DestinationUnavailable where there is
+    no association, naming what to check.
     """
     wanted = [uid for uid, is_wanted in ((STORAGE_COMMITMENT, commitment), (_FIND, find)) if is_wanted]
-    requestor = Requestor(peer, calling_ae, [(uid, syntax) for uid in wanted for syntax in reversed(SYNTAXES)])
+    inquiry = Inquiry(peer, calling_ae, wanted, take)
     try:
-        yield Inquiry(peer, requestor)
+        yield inquiry
     except BaseException:
-        requestor.abort()
+        inquiry.abort()
         raise
-    requestor.release()
+    inquiry.release()
 
 
 def _reference(sop_class: str, sop_instance: str) -> Dataset:

@@ -14,30 +14,22 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from pydicom import config
-from pydicom.uid import UID
-from pynetdicom import build_context
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from dicom_node.core.errors import DestinationUnavailable
+from dicom_node.dimse.opening import MAX_CONTEXTS, Context, Peer, associate_request, connect
+
+__all__ = ["MAX_CONTEXTS", "Context", "Incoming", "Peer", "Requestor"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pynetdicom.pdu_items import PresentationContextItemAC
     from typing_extensions import Buffer
 
-Context = tuple[str, str]
-"""SOP class and transfer syntax: what is proposed, one presentation context for each."""
-
-MAX_CONTEXTS = 128  # PS3.8 9.3.2: presentation context IDs are the odd numbers from 1 to 255
-_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-_IMPLEMENTATION_CLASS_UID = "2.25.218327492316450712363571604125893610113"
 _ACCEPT, _REJECT, _DATA, _RELEASE, _RELEASED, _ABORT = 2, 3, 4, 5, 6, 7  # PDU types, PS3.8 9.3
 _COMMAND, _LAST = 1, 2  # message control header, PS3.8 E.2
 _NO_DATA_SET = 0x0101
-_OUR_MAXIMUM = 16384
 _LARGEST_ANSWER = 1 << 20
 _LARGEST_PDU = 128 << 10  # where the peer would take more, or anything
 _PARTS_A_CALL = 64
@@ -59,20 +51,6 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A destination's AE title and address; timeout_s bounds connecting, each send and each answer."""
-
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float = 30.0
-    tls: ssl.SSLContext | None = None
-
-    def __str__(self) -> str:
-        return f"{self.ae_title} at {self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class Incoming:
     """A message of the peer: the values of its command by element number, and its data set."""
 
@@ -87,18 +65,27 @@ class Incoming:
 
 
 class Requestor:
-    """An established association; `accepted` says by which context ID each proposed context may be used."""
+    """An established association; `accepted` says by which context ID each proposed context may be used.
 
-    def __init__(self, peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> None:
+    on_event: takes each N-EVENT-REPORT that the peer sends on it, and returns the status for it.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        calling_ae: str,
+        contexts: Sequence[Context],
+        on_event: Callable[[Incoming], int] | None = None,
+    ) -> None:
         self._peer = peer
         self._deadline = time.monotonic() + peer.timeout_s
         self._message_id = 0
         self._quickack = False
         self._left: deque[tuple[int, int, bytes]] = deque()
-        self._events: deque[Incoming] = deque()
-        self._socket = _connect(peer)
+        self._on_event = on_event
+        self._socket = connect(peer)
         try:
-            self._send([_request(peer, calling_ae, contexts)])
+            self._send([associate_request(peer, calling_ae, contexts)])
             self.accepted, self._maximum = self._negotiated(contexts)
         except BaseException:
             self._socket.close()
@@ -157,27 +144,30 @@ class Requestor:
                 self._lose("answered C-FIND of one instance with many")
         return answer.number(0x0900), found
 
-    def event(self, wait_s: float) -> Incoming | None:
-        """Return the next N-EVENT-REPORT that the peer sends; None where none begins within wait_s.
+    def await_event(self, wait_s: float) -> bool:
+        """Take and answer the next N-EVENT-REPORT; false where none begins within wait_s.
 
         Raises DestinationUnavailable where the peer ends the association.
         """
-        if not self._events and self._has_news(wait_s):
-            self._deadline = time.monotonic() + self._peer.timeout_s
-            message = self._receive()
-            if message.number(0x0100) != _EVENT:
-                self._lose("sent something else than a report")
-            self._events.append(message)
-        return self._events.popleft() if self._events else None
+        if not self._has_news(wait_s):
+            return False
+        self._deadline = time.monotonic() + self._peer.timeout_s
+        message = self._receive()
+        if message.number(0x0100) != _EVENT:
+            self._lose("sent something else than a report")
+        self._take(message)
+        return True
 
-    def answer_event(self, event: Incoming, status: int) -> None:
-        """Answer an N-EVENT-REPORT."""
+    def _take(self, event: Incoming) -> None:
+        """Hand on a report and answer it at once: many a peer does nothing else before it has the answer."""
+        if self._on_event is None:
+            self._lose("sends reports that nobody asked for")
         elements = [
             (0x0002, event.elements.get(0x0002, b"")),
             (0x0100, b"\x00\x81"),
             (0x0120, event.elements.get(0x0110, b"\0\0")),
             (0x0800, struct.pack("<H", _NO_DATA_SET)),
-            (0x0900, struct.pack("<H", status)),
+            (0x0900, struct.pack("<H", self._on_event(event))),
             (0x1000, event.elements.get(0x1000, b"")),
             (0x1002, event.elements.get(0x1002, b"")),
         ]
@@ -230,10 +220,12 @@ class Requestor:
         return answer.number(0x0900)
 
     def _response(self) -> Incoming:
-        """Return the answer to the last request; reports that come before it are kept for `event`."""
+        """Return the answer to the last request; reports that come before it are taken."""
+        events = 0
         while (answer := self._receive()).number(0x0100) == _EVENT:
-            self._events.append(answer)
-            if len(self._events) > _MOST_MATCHES:
+            self._take(answer)
+            events += 1
+            if events > _MOST_MATCHES:
                 self._lose("sends reports and no answer")
         if answer.number(0x0120) != self._message_id or answer.number(0x0900) < 0:
             self._lose("answered something else than it was asked")
@@ -363,38 +355,6 @@ def _is_as(item: PresentationContextItemAC, proposed: Mapping[int, Context]) -> 
     return item.transfer_syntax == proposed[item.presentation_context_id or 0][1]
 
 
-def _connect(peer: Peer) -> socket.socket:
-    plain = None
-    try:
-        plain = socket.create_connection((peer.host, peer.port), timeout=peer.timeout_s)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return peer.tls.wrap_socket(plain, server_hostname=peer.host) if peer.tls else plain
-    except (OSError, UnicodeError) as error:
-        if plain is not None:
-            plain.close()
-        cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
-        message = f"{peer} cannot be reached ({cause}): check that it runs and that host and port are right"
-        raise DestinationUnavailable(message) from error
-
-
-def _request(peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> bytes:
-    """Return an A-ASSOCIATE-RQ with one presentation context for each pair, so that each is answered by itself."""
-    request = A_ASSOCIATE()
-    request.application_context_name = _uid(_APPLICATION_CONTEXT)
-    request.calling_ae_title, request.called_ae_title = calling_ae, peer.ae_title
-    maximum, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    maximum.maximum_length_received = _OUR_MAXIMUM
-    implementation.implementation_class_uid = _uid(_IMPLEMENTATION_CLASS_UID)
-    request.user_information = [maximum, implementation]
-    proposed = [build_context(_uid(sop_class), [_uid(syntax)]) for sop_class, syntax in contexts[:MAX_CONTEXTS]]
-    for number, context in enumerate(proposed):
-        context.context_id = 2 * number + 1
-    request.presentation_context_definition_list = proposed
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(request)
-    return pdu.encode()
-
-
 def _message(
     context_id: int, elements: Sequence[tuple[int, bytes]], dataset: memoryview, maximum: int
 ) -> Sequence[Buffer]:
@@ -426,8 +386,3 @@ def _write(sock: socket.socket, parts: Sequence[Buffer]) -> None:
 def _text(uid: str) -> bytes:
     value = uid.encode("ascii")
     return value + b"\0" * (len(value) % 2)
-
-
-def _uid(text: str) -> UID:
-    """Return a UID as it is written: private and odd ones must reach the wire as they are."""
-    return UID(text, validation_mode=config.IGNORE)

@@ -16,10 +16,12 @@ from dicom_node.ledger.database import (
     commitment_request,
     delivery,
     delivery_slot,
+    progress,
     result_object,
     study,
     version,
 )
+from dicom_node.ledger.progress import write_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +34,8 @@ SENT_AGAIN_MOST = 3
 """How often a delivery is sent again because the destination lacks some of it."""
 
 _HOPING = ("waiting", "asked", "unanswered")  # states in which a report still counts
+_DEMANDS: tuple[Proof, ...] = ("none", "auto", "auto+find", "find", "required")  # by number in `progress`: only add
+_ADOPTED = "proof of "
 _UNKNOWN_SLOTS = "what it stored was not written down: it was sent by an earlier version"
 
 
@@ -79,27 +83,37 @@ _UNASKED: dict[str, Any] = {"attempts": 0, "first_asked_at": None, "settled_at":
 def adopt(connection: Connection, demands: Mapping[str, Proof], now: float) -> int:
     """Bring the rows into line with the settings, at the start; returns how many deliveries are to be proved anew.
 
-    What is committed stays so. A destination that is gone, or of which no proof is wanted, holds nothing back.
+    What is committed stays so. A destination that is gone, or of which no proof is wanted, holds nothing back. Which
+    settings the rows are in line with is remembered: only a change looks at all of them.
     """
     wanted = {name: demand for name, demand in demands.items() if demand != "none"}
-    gone = commitment.c.destination.not_in(list(wanted)) & commitment.c.state.not_in((*PROVED, "resending"))
-    connection.execute(update(commitment).where(gone).values(state="stored", settled_at=now, demand="none"))
-    count = 0
-    for name, demand in wanted.items():
-        other = (commitment.c.destination == name) & (commitment.c.demand != demand)
-        other &= commitment.c.state.not_in(("committed", "resending", "failed"))
-        changed = {"demand": demand, "state": "waiting", "run_after": now, **_UNASKED}
-        count += connection.execute(update(commitment).where(other).values(**changed)).rowcount
-        columns = {"sent_again": 0, "attempts": 0, "demand": demand, "state": "waiting", "run_after": now}
-        missing = (
-            select(delivery.c.id, delivery.c.destination, *(literal(value) for value in columns.values()))
-            .join(study, study.c.id == delivery.c.study_id)
-            .where(delivery.c.destination == name, delivery.c.state == "done", study.c.purged_at.is_(None))
-            .where(~exists().where(commitment.c.delivery_id == delivery.c.id))
-        )
-        names = ["delivery_id", "destination", *columns]
-        count += connection.execute(insert(commitment).from_select(names, missing)).rowcount
-    return count
+    known = progress.c.name.between(_ADOPTED, _ADOPTED + "\x7f")
+    adopted = {row.name.removeprefix(_ADOPTED): row.value for row in connection.execute(select(progress).where(known))}
+    for name in adopted.keys() - wanted.keys():
+        unproved = (commitment.c.destination == name) & commitment.c.state.in_((*_HOPING, "failed"))
+        connection.execute(update(commitment).where(unproved).values(state="stored", settled_at=now, demand="none"))
+        connection.execute(delete(progress).where(progress.c.name == _ADOPTED + name))
+    changed = {name: demand for name, demand in wanted.items() if adopted.get(name) != _DEMANDS.index(demand)}
+    for name, demand in changed.items():
+        write_progress(connection, _ADOPTED + name, _DEMANDS.index(demand))
+    return sum(_adopt(connection, name, demand, now) for name, demand in changed.items())
+
+
+def _adopt(connection: Connection, name: str, demand: Proof, now: float) -> int:
+    """Ask anew for what was proved otherwise, and for what was delivered before any proof was wanted."""
+    other = (commitment.c.destination == name) & (commitment.c.demand != demand)
+    other &= commitment.c.state.in_((*_HOPING, "found", "stored"))
+    values = {"demand": demand, "state": "waiting", "run_after": now, **_UNASKED}
+    count = connection.execute(update(commitment).where(other).values(**values)).rowcount
+    columns = {"sent_again": 0, "attempts": 0, "demand": demand, "state": "waiting", "run_after": now}
+    missing = (
+        select(delivery.c.id, delivery.c.destination, *(literal(value) for value in columns.values()))
+        .join(study, study.c.id == delivery.c.study_id)
+        .where(delivery.c.destination == name, delivery.c.state == "done", study.c.purged_at.is_(None))
+        .where(~exists().where(commitment.c.delivery_id == delivery.c.id))
+    )
+    names = ["delivery_id", "destination", *columns]
+    return count + connection.execute(insert(commitment).from_select(names, missing)).rowcount
 
 
 def take_due(

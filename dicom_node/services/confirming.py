@@ -132,7 +132,7 @@ class Asker:
         if not claims:
             return bool(given_up)
         try:
-            with open_confirmer(self._destination, self._calling_ae) as confirmer:
+            with open_confirmer(self._destination, self._calling_ae, self._reports.take) as confirmer:
                 opened = True
                 self._ask(waiting, asked, confirmer)
                 self._circuit = Circuit()
@@ -183,7 +183,7 @@ class Asker:
         end = time.monotonic() + self._stay_s
         while asked and time.monotonic() < end and not self._stopping.is_set():
             try:
-                came = confirmer.take_report(_LOOK_S, self._reports.take)
+                came = confirmer.await_report(_LOOK_S)
             except DestinationUnavailable:
                 return  # it ends the association: the report comes on another
             if not came and not self._still_open(asked):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import encode
 
+from dicom_node.dimse.commitment import open_inquiry, read_report
+from dicom_node.dimse.requestor import Peer
 from dicom_node.ledger import commitments, purging
 from dicom_node.ledger.overview import Overview
 from tests.support.committing import (
@@ -20,12 +24,14 @@ from tests.support.committing import (
 from tests.support.orthanc import Forward, Orthanc
 from tests.support.parcels import a_result_of_images
 from tests.support.published import Outgoing
-from tests.support.stub_pacs import StubPacs
+from tests.support.stub_pacs import Listener, StubPacs, accept_association, read_pdu
 from tests.support.waiting import free_port
+from tests.support.wire import command, p_data, pdv, status_of
 
 pytestmark = pytest.mark.timeout(60)
 
 DAY = 86400.0
+COMMITMENT, LAST = "1.2.840.10008.1.20.1", 2
 SENT = 3  # objects of a delivery to a stub: page, presentation state, report
 
 
@@ -57,6 +63,14 @@ def orthanc(tmp_path_factory, orthanc_installed):  # noqa: ARG001 - a fixture ca
 def at_orthanc(pacs, **more):
     where = {"ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.dicom_port}
     return {"name": "pacs", **where} | more
+
+
+def us(number):
+    return number.to_bytes(2, "little")
+
+
+def uid(text):
+    return text.encode() + b"\0" * (len(text) % 2)
 
 
 def proof(node, study="1.2.3"):
@@ -210,6 +224,36 @@ def test_c43_what_a_pacs_keeps_refusing_is_sent_three_times_more_and_then_waits_
         assert "0x0213" in delivery["last_error"]
         assert not is_purgeable(node)
         assert "Canary" not in str(list(Overview(node.folders.ledger).trail()))
+
+
+def test_a_pacs_that_reports_before_it_answers_the_request_is_answered_in_between():
+    """It waits for the answer to its report and does nothing else: neither side may wait for the other."""
+    told, outcomes = Dataset(), []
+    told.TransactionUID, told.ReferencedSOPSequence = "2.25.7", []
+    event = encode(told, is_implicit_vr=False, is_little_endian=True)
+    where = {0x0002: uid(COMMITMENT), 0x1000: uid(COMMITMENT + ".1")}
+    asks = command(where | {0x0100: us(0x0100), 0x0110: us(9), 0x0800: us(1), 0x1002: us(1)})
+    answers = command({0x0100: us(0x8130), 0x0120: us(1), 0x0800: us(0x0101), 0x0900: us(0)})
+
+    def serve(sock):
+        accept_association(sock)
+        while read_pdu(sock)[5] != LAST:  # the request, up to the end of its data set
+            pass
+        sock.sendall(p_data(pdv(asks, 3) + pdv(event, LAST)))
+        outcomes.append(read_pdu(sock))
+        sock.sendall(p_data(pdv(answers, 3)))
+        sock.recv(100)
+
+    def take(report):
+        outcomes.append(read_report(report))
+        return 0x0110
+
+    with Listener(serve) as pacs:
+        peer = Peer("STUB", "127.0.0.1", pacs.port, timeout_s=5.0)
+        with open_inquiry(peer, "NODE", take, commitment=True, find=False) as inquiry:
+            assert inquiry.request("2.25.7", [("1.2", "1.2.3")]) == 0
+    assert outcomes[0].transaction_uid == "2.25.7"
+    assert status_of(outcomes[1]) == 0x0110
 
 
 @pytest.mark.parametrize(("commitment", "state"), [("auto", "stored"), ("required", "waiting"), ("none", None)])

@@ -32,6 +32,7 @@ class CommittingPacs(StubPacs):
         self.requests: list[Dataset] = []
         self.action_status = 0
         self._on_request = on_request
+        self._one_at_a_time = threading.Lock()
 
     def handlers(self) -> list[Any]:
         """Return what pynetdicom calls: also for N-ACTION."""
@@ -41,8 +42,12 @@ class CommittingPacs(StubPacs):
         self.requests.append(event.action_information)
         if self.action_status == 0:
             answer = (event.assoc, event.action_information)
-            threading.Timer(0.1, self._on_request, answer).start()
+            threading.Timer(0.1, self._report, answer).start()
         return self.action_status, None
+
+    def _report(self, assoc: Any, asked: Dataset) -> None:
+        with self._one_at_a_time:
+            self._on_request(assoc, asked)
 
 
 def information(asked: Dataset, failing: dict[str, int] | None = None) -> Dataset:
