@@ -178,7 +178,9 @@ class Requestor:
     def _has_news(self, wait_s: float) -> bool:
         if self._left or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
             return True
-        return bool(select.select([self._socket], [], [], wait_s)[0])
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(1000.0 * wait_s))
 
     def release(self) -> None:
         """End the association in order; what goes wrong with that matters to nobody."""

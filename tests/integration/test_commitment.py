@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
+from dicom_node.deliver.probe import probe
 from dicom_node.dimse.commitment import open_inquiry, read_report
 from dicom_node.dimse.requestor import Peer
 from dicom_node.ledger import commitments, purging
@@ -96,6 +97,7 @@ def is_purgeable(node, now=1e12):
 
 def test_orthanc_commits_on_an_association_of_its_own_and_only_then_the_study_may_be_purged(orthanc, outgoing):
     node = outgoing(at_orthanc(orthanc))
+    assert probe(node.destinations[0], "DICOMNODE")["answer"] == "answers C-ECHO, offers storage commitment"
     with listening(node, orthanc.node_port):
         node.publish("1.2.3", write=a_result_of_images)
         assert node.courier("pacs").step()
