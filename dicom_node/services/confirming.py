@@ -42,6 +42,11 @@ _LONGEST_SLEEP_S = 5.0
 _SHORTEST_SLEEP_S = 0.2
 _SEND_AGAIN_S = 60.0
 _LOOKS = 4  # an index may be behind the store: so many times C-FIND may not find what was stored
+_EVENTS = {
+    Said.ASKED: "commitment.asked",
+    Said.FOUND: "delivery.found",
+    Said.NOT_OFFERED: "commitment.not-offered",
+}
 _TYPES = frozenset({1, 2})  # event types: all committed, failures exist (PS3.4 J.3.3)
 
 
@@ -173,7 +178,10 @@ class Asker:
             else:
                 commitments.report(connection, claim, frozenset(), lacking, now)
                 sent_again = commitments.lacks(connection, claim, lacking, now, _SEND_AGAIN_S)
-        log.info("commitment.asked", **_names(claim), said=answer.said.value, reason=answer.error or None)
+        if answer.said in _EVENTS:
+            log.info(_EVENTS[answer.said], **_names(claim))
+        else:
+            log.warning("commitment.postponed", **_names(claim), reason=answer.error or answer.said.value)
         if answer.said is Said.LACKS and claim.attempts >= _LOOKS:
             _say(claim, whole=False, refused=lacking, sent_again=sent_again)
             self._bell.ring()

@@ -228,6 +228,25 @@ def test_c43_what_a_pacs_keeps_refusing_is_sent_three_times_more_and_then_waits_
         assert "Canary" not in str(list(Overview(node.folders.ledger).trail()))
 
 
+def test_c43_a_request_in_whose_middle_the_association_is_lost_holds_up_no_other_and_its_report_counts(outgoing, clock):
+    with CommittingPacs() as pacs:
+        node = outgoing(pacs.destination(), clock=lambda: clock[0])
+        for study in ("1.2.3", "1.2.4"):
+            node.publish(study)
+        node.courier("pacs").step()
+        asker = node.asker("pacs", stay_s=0.0)
+        pacs.breaks = True
+        assert asker.step()
+        assert (proof(node), proof(node, "1.2.4"), len(pacs.requests)) == ("waiting", "waiting", 1)
+        assert not asker.step(), "it is left alone for a moment"
+        pacs.breaks, clock[0] = False, clock[0] + 5.0
+        asker.step()
+        assert (proof(node), proof(node, "1.2.4"), len(pacs.requests)) == ("waiting", "asked", 2)
+        with listening(node) as scp:
+            assert report_anew(scp.port, information(pacs.requests[0])) == 0
+        assert proof(node) == "committed"
+
+
 def test_a_pacs_that_reports_before_it_answers_the_request_is_answered_in_between():
     """It waits for the answer to its report and does nothing else: neither side may wait for the other."""
     told, outcomes = Dataset(), []

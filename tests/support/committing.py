@@ -31,6 +31,7 @@ class CommittingPacs(StubPacs):
         super().__init__(*TAKEN, (StorageCommitmentPushModel, IMPLICIT))
         self.requests: list[Dataset] = []
         self.action_status = 0
+        self.breaks = False  # the association, when it was asked
         self._on_request = on_request
         self._one_at_a_time = threading.Lock()
 
@@ -40,7 +41,9 @@ class CommittingPacs(StubPacs):
 
     def _action(self, event: Any) -> tuple[int, None]:
         self.requests.append(event.action_information)
-        if self.action_status == 0:
+        if self.breaks:
+            event.assoc.abort()
+        elif self.action_status == 0:
             answer = (event.assoc, event.action_information)
             threading.Timer(0.1, self._report, answer).start()
         return self.action_status, None
