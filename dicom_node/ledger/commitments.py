@@ -72,7 +72,6 @@ def begin(connection: Connection, delivery_id: int, destination: str, demand: Pr
     if before is None:
         connection.execute(insert(commitment).values(delivery_id=delivery_id, sent_again=0, **fresh))
         return
-    _void(connection, delivery_id, now)
     anew = {} if before == "resending" else {"sent_again": 0}
     _set(connection, delivery_id, **fresh, **anew)
 
