@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+if TYPE_CHECKING:
+    from dicom_node.core.delivery import Proof
 
 AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 6.2 AE: no control characters, no backslash
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -75,6 +78,10 @@ class DicomDestination(_Objects, _Destination):
     """Host name or address."""
     port: int = Field(ge=1, le=65535)
     """TCP port."""
+    commitment: Literal["auto", "required", "none"] = "auto"
+    """Storage commitment: asked for where it is offered; required before bytes are removed here; or never asked for."""
+    confirm_by_find: bool = False
+    """Whether C-FIND must find each object there, where storage commitment is not offered or not asked for."""
     tls_ca_file: Path | None = None
     """PEM file of the certificate authorities that vouch for the PACS; with it the connection is TLS, 1.2 or later."""
     tls_certificate_file: Path | None = None
@@ -178,3 +185,14 @@ def address_of(destination: DestinationSettings) -> str:
     if isinstance(destination, FhirDestination):
         return f"FHIR at {destination.url or destination.folder}"
     return f"DICOMweb at {destination.url}"
+
+
+def demand_of(destination: DestinationSettings) -> Proof:
+    """Return the proof that a destination's settings demand of it."""
+    if not isinstance(destination, DicomDestination):
+        return "none"
+    if destination.commitment == "required":
+        return "required"
+    if destination.commitment == "auto":
+        return "auto+find" if destination.confirm_by_find else "auto"
+    return "find" if destination.confirm_by_find else "none"

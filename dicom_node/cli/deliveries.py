@@ -33,6 +33,28 @@ def sent(slots: Iterable[dict[str, Any]]) -> str:
     return "; ".join([*words, *(f"no {_KINDS[kind]} ({why})" for kind, why in missing.items()), *messages])
 
 
+_PROOFS = {
+    "waiting": "to be asked to commit",
+    "asked": "asked to commit",
+    "resending": "lacked objects, sent again",
+    "failed": "lacks objects",
+    "unanswered": "never committed",
+    "committed": "committed",
+    "found": "found there",
+    "stored": "stored, no commitment offered",
+}
+
+
+def proof(state: str | None) -> str:
+    """Return in words what is proved of a delivery; empty where no proof was asked for."""
+    return _PROOFS[state] if state else ""
+
+
+def proofs(states: dict[str, int]) -> str:
+    """Return how many deliveries are proved, and how many are not yet or never will be, in one line."""
+    return ", ".join(f"{states[state]} {words}" for state, words in _PROOFS.items() if states.get(state))
+
+
 def _object(kind: str, slot: dict[str, Any]) -> str:
     if kind == "sr":
         return f"report {_SR_NAMES.get(slot['sop_class_uid'], slot['sop_class_uid'])}"

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dicom_node import settings as configuration
-from dicom_node.cli.deliveries import takes
+from dicom_node.cli.deliveries import proofs, takes
 from dicom_node.cli.tables import print_json, when
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable, LedgerError
 from dicom_node.deliver.probe import probe
@@ -60,7 +60,7 @@ def _print(row: dict[str, Any]) -> None:
     given_up = f", {row['dead']} given up" if row["dead"] else ""
     print(f"{row['name']}: {row['state']}; {row['where']}")
     print(f"    {row['done']} delivered, {row['waiting']} waiting{since}{given_up}")
-    for line in (takes(row.get("accepted") or ()), row.get("last_error")):
+    for line in (proofs(row.get("proofs") or {}), takes(row.get("accepted") or ()), row.get("last_error")):
         if line:
             print(f"    {line}")
 

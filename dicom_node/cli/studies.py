@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dicom_node.cli.deliveries import sent
+from dicom_node.cli.deliveries import proof, sent
 from dicom_node.cli.tables import answer, open_overview, print_json, print_table, when
 from dicom_node.core.model_identity import FALLBACK
 
@@ -72,6 +72,14 @@ def _runtimes(instances: list[dict[str, Any]]) -> list[str]:
     return sorted(set(lines))
 
 
+def _delivery(delivery: dict[str, Any]) -> tuple[object, ...]:
+    """Return a delivery's row: when it was stored, and what is proved of it since when."""
+    own = (delivery[name] for name in ("version", "destination", "state", "attempts"))
+    proved = f"{proof(delivery['proof'])} {when(delivery['proved_at'])}".strip()
+    error = delivery["last_error"] or delivery["proof_error"]
+    return (*own, when(delivery["done_at"]), proved, sent(delivery["slots"]), error)
+
+
 def _print_study(found: dict[str, Any]) -> None:
     print(f"study {found['study_instance_uid']}: {found['state']}")
     for runtime in _runtimes(found["instances"]):
@@ -91,11 +99,8 @@ def _print_study(found: dict[str, Any]) -> None:
     )
     print_table(
         "Deliveries",
-        ("version", "destination", "state", "attempts", "what it has", "last error"),
-        [
-            (d["version"], d["destination"], d["state"], d["attempts"], sent(d["slots"]), d["last_error"])
-            for d in found["deliveries"]
-        ],
+        ("version", "destination", "state", "attempts", "stored", "proof", "what it has", "last error"),
+        [_delivery(d) for d in found["deliveries"]],
     )
     print_table(
         "History", ("when", "event", "detail"), [(when(h["at"]), h["event"], h["detail"]) for h in found["history"]]

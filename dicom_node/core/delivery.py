@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Proof = Literal["none", "auto", "auto+find", "find", "required"]
+"""What a destination must say before a delivery counts as proved.
+
+none: that it stored each object. required: storage commitment. auto: storage commitment where it offers that.
+find: that C-FIND finds each object; with auto where it offers no storage commitment.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ def derived_uid(*parts: str) -> str:
     return UID_ROOT + str(uuid.uuid5(_NAMESPACE, "\x1f".join(parts)).int)
 
 
+def new_uid() -> str:
+    """Return a UID that nobody has used and nobody can guess (2.25.<UUIDv4>, PS3.5 B.2): of a transaction."""
+    return UID_ROOT + str(uuid.uuid4().int)
+
+
 def spool_key(sop_instance_uid: str, dataset_sha256: str) -> SpoolKey:
     """Return the key for an instance's bytes, fanned out over 256 folders so that no folder grows too large."""
     digest = hashlib.sha256(f"{sop_instance_uid}\x1f{dataset_sha256}".encode()).hexdigest()

@@ -9,7 +9,9 @@ from dicom_node.core.errors import DestinationRefused
 from dicom_node.deliver.dicom import peer_of
 from dicom_node.deliver.ladder import SR_CLASSES
 from dicom_node.destination_settings import DicomDestination, FhirDestination, Hl7Destination
+from dicom_node.dimse.references import SYNTAXES
 from dicom_node.dimse.scu import Context, open_sender
+from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT
 
 if TYPE_CHECKING:
     from dicom_node.destination_settings import DestinationSettings, DicomwebDestination
@@ -19,6 +21,7 @@ _PAGES = "1.2.840.10008.5.1.4.1.1.7"
 _COMPRESSED = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90")
 _STATES = "1.2.840.10008.5.1.4.1.1.11.1"
 _VERIFICATION: Context = ("1.2.840.10008.1.1", "1.2.840.10008.1.2")
+_COMMITMENT: tuple[Context, ...] = tuple((STORAGE_COMMITMENT, syntax) for syntax in SYNTAXES)
 _OK = 200
 _WRONG = {301, 302, 307, 308, 401, 403, 404}
 
@@ -46,12 +49,13 @@ def probe(destination: DestinationSettings, calling_ae: str) -> dict[str, Any]:
 def _dicom(destination: DicomDestination, calling_ae: str) -> dict[str, Any]:
     proposed: list[Context] = [(_PAGES, syntax) for syntax in (*_COMPRESSED, _EXPLICIT)]
     proposed += [(sop_class, _EXPLICIT) for sop_class in (_STATES, *SR_CLASSES.values())]
-    with open_sender(peer_of(destination), calling_ae, [_VERIFICATION, *proposed]) as sender:
-        accepted = sorted(sender.accepted - {_VERIFICATION})
+    with open_sender(peer_of(destination), calling_ae, [_VERIFICATION, *_COMMITMENT, *proposed]) as sender:
+        accepted = sorted(sender.accepted.intersection(proposed))
+        more = ", offers storage commitment" if sender.accepted.intersection(_COMMITMENT) else ""
         if _VERIFICATION in sender.accepted:
             sender.echo()
-            return {"answer": "answers C-ECHO", "accepted": accepted}
-        return {"answer": "takes associations, and no C-ECHO", "accepted": accepted}
+            return {"answer": f"answers C-ECHO{more}", "accepted": accepted}
+        return {"answer": f"takes associations, and no C-ECHO{more}", "accepted": accepted}
 
 
 def _web(destination: DicomwebDestination | FhirDestination) -> dict[str, Any]:

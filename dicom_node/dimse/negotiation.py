@@ -10,6 +10,7 @@ from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT, VERIFICATION, is_st
 
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_READ = (_IMPLICIT_LITTLE, "1.2.840.10008.1.2.1")
 _PERMANENT, _USER, _ACSE = 1, 1, 2
 
 
@@ -54,8 +55,9 @@ def negotiate(request: AssociateRequest, peer: AllowedPeer | None, *, takes_repo
     answers, refused = [], []
     for proposed in request.contexts:
         result = _result(proposed, peer, takes_reports=takes_reports)
-        syntax = _usable(proposed.transfer_syntaxes[0])
-        if result == _ACCEPTED and syntax != proposed.transfer_syntaxes[0]:
+        wanted = _wanted(proposed)
+        syntax = _usable(wanted)
+        if result == _ACCEPTED and syntax != wanted:
             result = _NO_TRANSFER_SYNTAX
         if result == _ACCEPTED:
             contexts[proposed.identifier] = Context(proposed.abstract_syntax, syntax)
@@ -73,6 +75,13 @@ def _result(proposed: ProposedContext, peer: AllowedPeer | None, *, takes_report
     if not is_storage_class(uid) or (peer is not None and not peer.takes(uid)):
         return _NO_ABSTRACT_SYNTAX
     return _ACCEPTED
+
+
+def _wanted(proposed: ProposedContext) -> str:
+    """Return the first transfer syntax that is proposed; for reports, which are read here, the first that we read."""
+    if proposed.abstract_syntax != STORAGE_COMMITMENT:
+        return proposed.transfer_syntaxes[0]
+    return next((syntax for syntax in proposed.transfer_syntaxes if syntax in _READ), "")
 
 
 def _usable(transfer_syntax: str) -> str:

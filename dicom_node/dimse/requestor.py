@@ -5,42 +5,40 @@ pynetdicom encodes and reads the negotiation; the data sets go out as the bytes 
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from pydicom import config
-from pydicom.uid import UID
-from pynetdicom import build_context
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from dicom_node.core.errors import DestinationUnavailable
+from dicom_node.dimse.opening import MAX_CONTEXTS, Context, Peer, associate_request, connect
+
+__all__ = ["MAX_CONTEXTS", "Context", "Incoming", "Peer", "Requestor"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pynetdicom.pdu_items import PresentationContextItemAC
     from typing_extensions import Buffer
 
-Context = tuple[str, str]
-"""SOP class and transfer syntax: what is proposed, one presentation context for each."""
-
-MAX_CONTEXTS = 128  # PS3.8 9.3.2: presentation context IDs are the odd numbers from 1 to 255
-_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-_IMPLEMENTATION_CLASS_UID = "2.25.218327492316450712363571604125893610113"
 _ACCEPT, _REJECT, _DATA, _RELEASE, _RELEASED, _ABORT = 2, 3, 4, 5, 6, 7  # PDU types, PS3.8 9.3
 _COMMAND, _LAST = 1, 2  # message control header, PS3.8 E.2
 _NO_DATA_SET = 0x0101
-_OUR_MAXIMUM = 16384
 _LARGEST_ANSWER = 1 << 20
 _LARGEST_PDU = 128 << 10  # where the peer would take more, or anything
 _PARTS_A_CALL = 64
 _SLOWEST_BYTES_S = 64 << 10  # an object may take its time-out, and as long as this rate needs for it
+_LARGEST_MESSAGE = 4 << 20  # 25,000 references of a storage commitment
+_MOST_MATCHES = 100
 _RELEASE_WAIT_S = 5.0
+_EVENT, _FOUND = 0x0100, 0x8020  # N-EVENT-REPORT-RQ and C-FIND-RSP, PS3.7 E.1: they may bring a data set
+_PENDING = frozenset({0xFF00, 0xFF01})
 _STALL_S = (0.036, 0.060)  # Linux holds an acknowledgement back for 40 ms
 
 _REASONS = {
@@ -53,30 +51,41 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A destination's AE title and address; timeout_s bounds connecting, each send and each answer."""
+class Incoming:
+    """A message of the peer: the values of its command by element number, and its data set."""
 
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float = 30.0
-    tls: ssl.SSLContext | None = None
+    context_id: int
+    elements: dict[int, bytes]
+    dataset: bytes
 
-    def __str__(self) -> str:
-        return f"{self.ae_title} at {self.host}:{self.port}"
+    def number(self, element: int) -> int:
+        """Return a US of the command, -1 where it has none."""
+        value = self.elements.get(element, b"")
+        return int.from_bytes(value, "little") if len(value) == 2 else -1  # noqa: PLR2004 - a US
 
 
 class Requestor:
-    """An established association; `accepted` says by which context ID each proposed context may be used."""
+    """An established association; `accepted` says by which context ID each proposed context may be used.
 
-    def __init__(self, peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> None:
+    on_event: takes each N-EVENT-REPORT that the peer sends on it, and returns the status for it.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        calling_ae: str,
+        contexts: Sequence[Context],
+        on_event: Callable[[Incoming], int] | None = None,
+    ) -> None:
         self._peer = peer
         self._deadline = time.monotonic() + peer.timeout_s
         self._message_id = 0
         self._quickack = False
-        self._socket = _connect(peer)
+        self._left: deque[tuple[int, int, bytes]] = deque()
+        self._on_event = on_event
+        self._socket = connect(peer)
         try:
-            self._send([_request(peer, calling_ae, contexts)])
+            self._send([associate_request(peer, calling_ae, contexts)])
             self.accepted, self._maximum = self._negotiated(contexts)
         except BaseException:
             self._socket.close()
@@ -104,6 +113,74 @@ class Requestor:
             (0x0800, struct.pack("<H", _NO_DATA_SET)),
         )
         return self._exchange(self.accepted[context], elements, memoryview(b""), self._peer.timeout_s)
+
+    def action(self, context: Context, sop_instance_uid: str, action_type: int, information: bytes) -> int:
+        """Send N-ACTION with its information; returns the status of the answer."""
+        elements = (
+            (0x0003, _text(context[0])),
+            (0x0100, b"\x30\x01"),
+            (0x0110, self._next_id()),
+            (0x0800, b"\x00\x00"),
+            (0x1001, _text(sop_instance_uid)),
+            (0x1008, struct.pack("<H", action_type)),
+        )
+        return self._exchange(self.accepted[context], elements, memoryview(information), self._peer.timeout_s)
+
+    def find(self, context: Context, identifier: bytes) -> tuple[int, list[bytes]]:
+        """Send C-FIND; returns the last status, and the identifiers of the matches."""
+        elements = (
+            (0x0002, _text(context[0])),
+            (0x0100, b"\x20\x00"),
+            (0x0110, self._next_id()),
+            (0x0700, b"\x00\x00"),
+            (0x0800, b"\x00\x00"),
+        )
+        self._deadline = time.monotonic() + self._peer.timeout_s
+        self._send(_message(self.accepted[context], elements, memoryview(identifier), self._maximum))
+        found: list[bytes] = []
+        while (answer := self._response()).number(0x0900) in _PENDING:
+            found.append(answer.dataset)
+            if len(found) > _MOST_MATCHES:
+                self._lose("answered C-FIND of one instance with many")
+        return answer.number(0x0900), found
+
+    def await_event(self, wait_s: float) -> bool:
+        """Take and answer the next N-EVENT-REPORT; false where none begins within wait_s.
+
+        Raises DestinationUnavailable where the peer ends the association.
+        """
+        if not self._has_news(wait_s):
+            return False
+        self._deadline = time.monotonic() + self._peer.timeout_s
+        message = self._receive()
+        if message.number(0x0100) != _EVENT:
+            self._lose("sent something else than a report")
+        self._take(message)
+        return True
+
+    def _take(self, event: Incoming) -> None:
+        """Hand on a report and answer it at once: many a peer does nothing else before it has the answer."""
+        if self._on_event is None:
+            self._lose("sends reports that nobody asked for")
+        elements = [
+            (0x0002, event.elements.get(0x0002, b"")),
+            (0x0100, b"\x00\x81"),
+            (0x0120, event.elements.get(0x0110, b"\0\0")),
+            (0x0800, struct.pack("<H", _NO_DATA_SET)),
+            (0x0900, struct.pack("<H", self._on_event(event))),
+            (0x1000, event.elements.get(0x1000, b"")),
+            (0x1002, event.elements.get(0x1002, b"")),
+        ]
+        self._deadline = time.monotonic() + self._peer.timeout_s
+        said = [(element, value) for element, value in elements if value]
+        self._send(_message(event.context_id, said, memoryview(b""), self._maximum))
+
+    def _has_news(self, wait_s: float) -> bool:
+        if self._left or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(1000.0 * wait_s))
 
     def release(self) -> None:
         """End the association in order; what goes wrong with that matters to nobody."""
@@ -137,38 +214,62 @@ class Requestor:
         self._send(_message(context_id, elements, dataset, self._maximum))
         self._deadline = time.monotonic() + self._peer.timeout_s
         asked = time.monotonic()
-        answer = self._answer()
+        answer = self._response()
         if _STALL_S[0] < time.monotonic() - asked < _STALL_S[1]:
             # The peer waits for an acknowledgement before it sends the rest of its answer (Nagle): give it at once.
             # Towards others that costs speed: it is tried only where a peer stalls, and dropped where it is no help.
             self._quickack = not self._quickack
-        if answer.get(0x0120) != struct.pack("<H", self._message_id) or len(answer.get(0x0900, b"")) != 2:  # noqa: PLR2004 - a US
-            self._lose("answered something else than it was asked")
-        return int.from_bytes(answer[0x0900], "little")
+        return answer.number(0x0900)
 
-    def _answer(self) -> dict[int, bytes]:
-        """Return the elements of the next command set, by element number."""
-        command = bytearray()
+    def _response(self) -> Incoming:
+        """Return the answer to the last request; reports that come before it are taken."""
+        events = 0
+        while (answer := self._receive()).number(0x0100) == _EVENT:
+            self._take(answer)
+            events += 1
+            if events > _MOST_MATCHES:
+                self._lose("sends reports and no answer")
+        if answer.number(0x0120) != self._message_id or answer.number(0x0900) < 0:
+            self._lose("answered something else than it was asked")
+        return answer
+
+    def _receive(self) -> Incoming:
+        """Return the next message; the data set of one that should have none is not waited for."""
+        part, message = bytearray(), None
         while True:
+            context_id, header, fragment = self._fragment()
+            if message is None and not header & _COMMAND:
+                continue  # the rest of a data set that was not waited for
+            part += fragment
+            if len(part) > _LARGEST_MESSAGE:
+                self._lose("sent a message that is longer than any may be")
+            if not header & _LAST:
+                continue
+            if message is not None:
+                return Incoming(message.context_id, message.elements, bytes(part))
+            message, part = Incoming(context_id, self._elements(bytes(part)), b""), bytearray()
+            if message.number(0x0100) not in {_EVENT, _FOUND} or message.number(0x0800) in {-1, _NO_DATA_SET}:
+                return message
+
+    def _fragment(self) -> tuple[int, int, bytes]:
+        """Return the next fragment: context ID, message control header, bytes."""
+        while not self._left:
             kind, body = self._pdu()
             if kind == _RELEASE:
                 self._send([struct.pack(">BBII", _RELEASED, 0, 4, 0)])
                 self._lose("released the association early")
             if kind != _DATA:
                 self._lose("aborted the association" if kind == _ABORT else f"sent a PDU of type {kind}")
-            for header, fragment in self._fragments(body):
-                if header & _COMMAND:
-                    command += fragment
-                    if header & _LAST:
-                        return self._elements(bytes(command))
+            self._left.extend(self._fragments(body))
+        return self._left.popleft()
 
-    def _fragments(self, body: bytes) -> Iterator[tuple[int, bytes]]:
+    def _fragments(self, body: bytes) -> Iterator[tuple[int, int, bytes]]:
         offset = 0
         while offset < len(body):
             if offset + 6 > len(body):
                 self._lose("sent a PDU that ends too early")
-            length, _, header = struct.unpack_from(">IBB", body, offset)
-            yield header, body[offset + 6 : offset + 4 + length]
+            length, context_id, header = struct.unpack_from(">IBB", body, offset)
+            yield context_id, header, body[offset + 6 : offset + 4 + length]
             offset += 4 + max(length, 2)
 
     def _elements(self, command: bytes) -> dict[int, bytes]:
@@ -256,38 +357,6 @@ def _is_as(item: PresentationContextItemAC, proposed: Mapping[int, Context]) -> 
     return item.transfer_syntax == proposed[item.presentation_context_id or 0][1]
 
 
-def _connect(peer: Peer) -> socket.socket:
-    plain = None
-    try:
-        plain = socket.create_connection((peer.host, peer.port), timeout=peer.timeout_s)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return peer.tls.wrap_socket(plain, server_hostname=peer.host) if peer.tls else plain
-    except (OSError, UnicodeError) as error:
-        if plain is not None:
-            plain.close()
-        cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
-        message = f"{peer} cannot be reached ({cause}): check that it runs and that host and port are right"
-        raise DestinationUnavailable(message) from error
-
-
-def _request(peer: Peer, calling_ae: str, contexts: Sequence[Context]) -> bytes:
-    """Return an A-ASSOCIATE-RQ with one presentation context for each pair, so that each is answered by itself."""
-    request = A_ASSOCIATE()
-    request.application_context_name = _uid(_APPLICATION_CONTEXT)
-    request.calling_ae_title, request.called_ae_title = calling_ae, peer.ae_title
-    maximum, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    maximum.maximum_length_received = _OUR_MAXIMUM
-    implementation.implementation_class_uid = _uid(_IMPLEMENTATION_CLASS_UID)
-    request.user_information = [maximum, implementation]
-    proposed = [build_context(_uid(sop_class), [_uid(syntax)]) for sop_class, syntax in contexts[:MAX_CONTEXTS]]
-    for number, context in enumerate(proposed):
-        context.context_id = 2 * number + 1
-    request.presentation_context_definition_list = proposed
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(request)
-    return pdu.encode()
-
-
 def _message(
     context_id: int, elements: Sequence[tuple[int, bytes]], dataset: memoryview, maximum: int
 ) -> Sequence[Buffer]:
@@ -319,8 +388,3 @@ def _write(sock: socket.socket, parts: Sequence[Buffer]) -> None:
 def _text(uid: str) -> bytes:
     value = uid.encode("ascii")
     return value + b"\0" * (len(value) % 2)
-
-
-def _uid(text: str) -> UID:
-    """Return a UID as it is written: private and odd ones must reach the wire as they are."""
-    return UID(text, validation_mode=config.IGNORE)

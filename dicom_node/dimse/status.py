@@ -11,6 +11,9 @@ CANNOT_UNDERSTAND = 0xC000
 PROCESSING_FAILURE = 0x0110
 CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNISED_OPERATION = 0x0211
+NO_SUCH_EVENT_TYPE = 0x0113
+INVALID_ARGUMENT = 0x0115
+NO_SUCH_ACTION = 0x0123
 
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116}) | frozenset(range(0xB000, 0xC000))
 _PASSING = range(0xA700, 0xA800)
@@ -33,3 +36,8 @@ def may_pass(status: int) -> bool:
 def wants_another(status: int) -> bool:
     """Tell whether the peer may take the same content in another SOP class or transfer syntax."""
     return status == CLASS_NOT_SUPPORTED or any(status in refusals for refusals in _NOT_LIKE_THIS)
+
+
+def is_not_offered(status: int) -> bool:
+    """Tell whether the peer has no such service, although it accepted a context for it."""
+    return status in {CLASS_NOT_SUPPORTED, NO_SUCH_ACTION, UNRECOGNISED_OPERATION}

@@ -181,6 +181,34 @@ delivery_slot = Table(
     Column("position", Integer),  # the result_object that the destination has; none where it has none of this slot
     Column("status", Integer),  # the last answer, DIMSE or HTTP
     Column("note", Text, nullable=False),  # what was left out, and why
+    Column("committed_at", Float),  # when the destination promised to keep it
+    Column("failure", Integer),  # why it did not (PS3.3 C.14.1.1)
+)
+
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("delivery_id", ForeignKey("delivery.id"), primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("demand", Text, nullable=False),  # the proof that was asked for: core.delivery.Proof
+    # waiting | asked | resending | failed | unanswered; proved: committed | found | stored (where no more is to be had)
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),  # requests since the delivery
+    Column("sent_again", Integer, nullable=False),  # how often it was delivered again because something was missing
+    Column("run_after", Float, nullable=False),
+    Column("first_asked_at", Float),
+    Column("settled_at", Float),
+    Column("last_error", Text),
+    Index("commitment_due", "destination", "state", "run_after"),
+)
+
+commitment_request = Table(
+    "commitment_request",
+    metadata,
+    Column("transaction_uid", Text, primary_key=True),
+    Column("delivery_id", ForeignKey("delivery.id"), nullable=False, index=True),
+    Column("asked_at", Float, nullable=False),
+    Column("answered_at", Float),  # or when its answer stopped to matter
 )
 
 destination = Table(

@@ -24,7 +24,16 @@ _TO_2 = (
 )
 _TO_3 = (
     """CREATE TABLE delivery_slot (delivery_id INTEGER NOT NULL REFERENCES delivery (id), number INTEGER NOT NULL,
-       slot TEXT NOT NULL, position INTEGER, status INTEGER, note TEXT NOT NULL, PRIMARY KEY (delivery_id, number))""",
+       slot TEXT NOT NULL, position INTEGER, status INTEGER, note TEXT NOT NULL,
+       committed_at FLOAT, failure INTEGER, PRIMARY KEY (delivery_id, number))""",
+    """CREATE TABLE commitment (delivery_id INTEGER NOT NULL PRIMARY KEY REFERENCES delivery (id),
+       destination TEXT NOT NULL, demand TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+       sent_again INTEGER NOT NULL, run_after FLOAT NOT NULL, first_asked_at FLOAT, settled_at FLOAT,
+       last_error TEXT)""",
+    "CREATE INDEX commitment_due ON commitment (destination, state, run_after)",
+    """CREATE TABLE commitment_request (transaction_uid TEXT NOT NULL PRIMARY KEY,
+       delivery_id INTEGER NOT NULL REFERENCES delivery (id), asked_at FLOAT NOT NULL, answered_at FLOAT)""",
+    "CREATE INDEX ix_commitment_request_delivery_id ON commitment_request (delivery_id)",
     """CREATE TABLE destination (name TEXT NOT NULL PRIMARY KEY, accepted TEXT, reached_at FLOAT, failed_at FLOAT,
        failures INTEGER NOT NULL, last_error TEXT)""",
     """CREATE TABLE audit (seq INTEGER NOT NULL PRIMARY KEY, previous TEXT NOT NULL, at FLOAT NOT NULL,

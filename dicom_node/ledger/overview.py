@@ -13,6 +13,7 @@ from dicom_node.core.errors import LedgerError
 from dicom_node.ledger.audit import Head, Record, Verdict, after, audit, verify
 from dicom_node.ledger.database import (
     analysis,
+    commitment,
     delivery,
     delivery_slot,
     destination,
@@ -165,6 +166,8 @@ class Overview:
                 row["accepted"] = json.loads(row["accepted"] or "[]")
                 name = row.pop("name")
                 found[name] = {"waiting": 0, "dead": 0, "done": 0, "oldest_at": None} | found.get(name, {}) | row
+            for name, states in _proofs(connection).items():
+                found[name]["proofs"] = states
             return found
 
     def trail(self, study_instance_uid: str = "", newest: int = 0) -> Iterator[Record]:
@@ -228,7 +231,10 @@ def _deliveries(connection: Connection, study_id: int) -> list[dict[str, Any]]:
     names = ("id", "destination", "state", "attempts", "created_at", "run_after", "last_error", "done_at")
     query = (
         select(version.c.number.label("version"), *(delivery.c[name] for name in names))
+        .add_columns(commitment.c.state.label("proof"), commitment.c.settled_at.label("proved_at"))
+        .add_columns(commitment.c.last_error.label("proof_error"))
         .join(version, version.c.id == delivery.c.version_id)
+        .outerjoin(commitment, commitment.c.delivery_id == delivery.c.id)
         .where(delivery.c.study_id == study_id)
         .order_by(delivery.c.id)
     )
@@ -236,11 +242,21 @@ def _deliveries(connection: Connection, study_id: int) -> list[dict[str, Any]]:
     return [row | {"slots": _slots(connection, row.pop("id"))} for row in rows]
 
 
+def _proofs(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return how many deliveries are in each state of their proof, by destination."""
+    columns = (commitment.c.destination, commitment.c.state)
+    found: dict[str, dict[str, int]] = {}
+    for name, state, number in connection.execute(select(*columns, func.count()).group_by(*columns)):
+        found.setdefault(name, {})[state] = number
+    return found
+
+
 def _slots(connection: Connection, delivery_id: int) -> list[dict[str, Any]]:
     """Return what a destination has of each slot of a result: nulls where it has nothing of it."""
     sent = [result_object.c[name] for name in ("kind", "sop_class_uid", "sop_instance_uid", "transfer_syntax_uid")]
+    own = [delivery_slot.c[name] for name in ("slot", "status", "note", "committed_at", "failure")]
     query = (
-        select(delivery_slot.c.slot, delivery_slot.c.status, delivery_slot.c.note, *sent)
+        select(*own, *sent)
         .join(delivery, delivery.c.id == delivery_slot.c.delivery_id)
         .outerjoin(
             result_object,

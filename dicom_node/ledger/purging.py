@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, exists, select, update
 
 from dicom_node.core.identifiers import SpoolKey
-from dicom_node.ledger import audit
+from dicom_node.ledger import audit, commitments
 from dicom_node.ledger.database import analysis, delivery, instance, study, version
 
 _FINAL = frozenset(("published", "superseded"))
@@ -40,7 +40,7 @@ def due(connection: Connection, after: int, before: float, limit: int) -> tuple[
 
 
 def _proved(connection: Connection, ids: list[int], before: float) -> set[int]:
-    """Return the studies whose results are where they belong: the one place to ask for more than a C-STORE.
+    """Return the studies whose results are where they belong, with the proof of it that the settings ask for.
 
     Asked by study alone: with a state in the condition SQLite takes the index on it, and walks over all that is done.
     """
@@ -52,7 +52,7 @@ def _proved(connection: Connection, ids: list[int], before: float) -> set[int]:
     for key, state, done_at in connection.execute(select(*columns).where(delivery.c.study_id.in_(ids))):
         sent.setdefault(key, []).append(state == "done" and done_at is not None and done_at < before)
     whole = {key for key, states in versions.items() if "published" in states and states <= _FINAL}
-    return {key for key in whole if sent.get(key) and all(sent[key])}
+    return {key for key in whole if sent.get(key) and all(sent[key])} - commitments.unproved(connection, ids)
 
 
 def is_due(connection: Connection, study_id: int, before: float) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Table, func, or_, select, update
 
-from dicom_node.ledger import audit, outbox
+from dicom_node.ledger import audit, commitments, outbox
 from dicom_node.ledger.database import delivery, instance, job, study, version
 
 PARKED_UNTIL = 4102444800.0
@@ -45,7 +45,7 @@ def _postpone(connection: Connection, uid: str, until: float, event: tuple[str, 
 
 
 def revive(connection: Connection, study_instance_uid: str, now: float, destination: str = "") -> Changed:
-    """Take up again what was given up, of one study or (empty UID) of all: deliveries, and results not composed.
+    """Take up again what was given up, of one study or (empty UID) of all: deliveries, proofs, and results not composed.
 
     A dead analysis is not: its study was answered, and lists that image as not analysed. With a destination, only the
     deliveries to it.
@@ -55,7 +55,8 @@ def revive(connection: Connection, study_instance_uid: str, now: float, destinat
     jobs = update(job).where(job.c.state == "dead", job.c.version_id.in_(failed), _job_of(study_instance_uid))
     changed = Changed(
         0 if destination else connection.execute(jobs.values(crashes=0, **fresh)).rowcount,
-        outbox.revive(connection, study_instance_uid, now, destination),
+        outbox.revive(connection, study_instance_uid, now, destination)
+        + commitments.ask_anew(connection, study_instance_uid, now, destination),
     )
     running = select(job.c.version_id).where(job.c.state == "ready", job.c.version_id.is_not(None))
     again = update(version).where(version.c.state == "failed", version.c.id.in_(running))

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.ledger import outbox
+from dicom_node.destination_settings import DicomDestination, demand_of
+from dicom_node.ledger import commitments, outbox
 from dicom_node.services.threads import Bell, Stopping, Threads
 
 if TYPE_CHECKING:
     from dicom_node.destination_settings import DestinationSettings
+    from dicom_node.dimse.commitment import Report
     from dicom_node.ledger.database import Database
     from dicom_node.ledger.spool import StateFolders
+    from dicom_node.services.confirming import Reports
     from dicom_node.services.delivering import Courier
 
 log = structlog.get_logger(__name__)
@@ -50,6 +53,8 @@ class Couriers:
 
     def apply(self, destinations: tuple[DestinationSettings, ...]) -> None:
         """Serve these destinations from now on, and no others; a delivery in hand is finished first."""
+        with self._ledger.transaction() as connection:
+            commitments.adopt(connection, {item.name: demand_of(item) for item in destinations}, time.time())
         for destination in [one for one in self._running if one not in destinations]:
             self._running.pop(destination).stopping.set()
             log.info("destination.left", destination=destination.name)
@@ -60,12 +65,40 @@ class Couriers:
 
     def _start(self, destination: DestinationSettings) -> _Running:
         running = _Running(Stopping(self._threads.heartbeats, self._threads.stopping))
+        number = next(self._numbers)
         before = self._last.get(destination.name)
         self._last[destination.name] = running
-        name = f"courier-{destination.name}-{next(self._numbers)}"
         target = partial(self._deliver, destination, running, before)
-        self._threads.start(name, target, destination.timeout_s * _WAITS_A_DELIVERY)
+        turn_s = destination.timeout_s * _WAITS_A_DELIVERY
+        self._threads.start(f"courier-{destination.name}-{number}", target, turn_s)
+        if isinstance(destination, DicomDestination) and demand_of(destination) != "none":
+            asking = partial(self._ask, destination, running)
+            self._threads.start(f"asker-{destination.name}-{number}", asking, turn_s)
         return running
+
+    def take_report(self, report: Report) -> int:
+        """Write down what a PACS reports of storage commitment, on an association of its own; returns the status."""
+        return self._reports().take(report)
+
+    def _reports(self) -> Reports:
+        from dicom_node.services.confirming import Reports  # noqa: PLC0415 - as below
+
+        return Reports(self._ledger, self._bell, time.time)
+
+    def _ask(self, destination: DicomDestination, running: _Running) -> None:
+        from dicom_node.services.confirming import Asker  # noqa: PLC0415 - as below
+
+        asker = Asker(
+            destination,
+            self._calling_ae,
+            ledger=self._ledger,
+            reports=self._reports(),
+            bell=self._bell,
+            clock=time.time,
+            dice=random.random,
+            stopping=running.stopping,
+        )
+        asker.run()
 
     def _deliver(self, destination: DestinationSettings, running: _Running, before: _Running | None) -> None:
         """Run a courier, at the start and after a failure of the ledger: what it had in hand is taken up again.

@@ -11,8 +11,9 @@ from dicom_node.core.delivery import Circuit
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable
 from dicom_node.deliver.parcel import Offer, Parcel
 from dicom_node.deliver.send import backoff_of, open_session
+from dicom_node.destination_settings import demand_of
 from dicom_node.dimse.scu import Outgoing
-from dicom_node.ledger import destinations, outbox, results
+from dicom_node.ledger import commitments, destinations, outbox, results
 
 if TYPE_CHECKING:
     import threading
@@ -142,6 +143,8 @@ class Courier:
     def _succeed(self, due: Due, receipt: Receipt) -> None:
         with self._ledger.transaction() as connection:
             outbox.succeed(connection, due, receipt.slots, self._clock())
+            name, demand = due.destination, demand_of(self._destination)
+            commitments.begin(connection, due.delivery_id, name, demand, self._clock())
         left_out = [slot.slot for slot in receipt.slots if slot.position is None and slot.status is None]
         log.info("delivery.done", **_names(due), left_out=left_out or None)
 

@@ -131,9 +131,11 @@ class Node:
             clock=time.time,
             on_recorded=self._bell.ring_soon,
         )
+        self._couriers = Couriers(ledger, folders, self._bell, self.threads, settings.node.ae_title)
         self._scp = StorageScp(
             reception.scp_settings(settings, surroundings.listen_fd),
             GuardedIntake(self._intake.open, self._space).open,
+            on_report=self._couriers.take_report,
             accepting=self._space.accepting,
             on_turn=lambda: self.threads.heartbeats.beat(_LISTENER),
         )
@@ -148,7 +150,6 @@ class Node:
             threads=self.threads,
             purge=self._keeper.purge_on_request,
         )
-        self._couriers = Couriers(ledger, folders, self._bell, self.threads, settings.node.ae_title)
 
     def run(self) -> int:
         """Recover, serve until told to stop, and stop in order."""

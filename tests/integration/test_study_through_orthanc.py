@@ -28,6 +28,18 @@ def test_results_of_a_study_come_back_into_it(system, factory, bundle):
     assert report.probability == pytest.approx(expected.probability, abs=1e-3)
 
 
+def test_the_pacs_promises_to_keep_the_results(system, factory):
+    study = factory.study(views=1)
+    system.upload(study)
+    system.wait_result(study)
+    uid = study.study_instance_uid
+    until(lambda: system.node.study(uid)["deliveries"][0]["proof"] == "committed", 20, "Orthanc commits")
+    (delivery,) = system.node.study(uid)["deliveries"]
+    assert all(slot["committed_at"] for slot in delivery["slots"] if slot["sop_instance_uid"])
+    told = [record["event"] for record in system.node.ask("audit", "show", uid)]
+    assert told.index("delivery.done") < told.index("commitment.granted")
+
+
 def test_a_late_view_makes_one_more_version_that_names_the_first(system, factory, bundle):
     study = factory.study(views=2)
     system.upload(study)

@@ -20,12 +20,17 @@ _STATEMENTS = {
     "job": "INSERT INTO job VALUES (?, ?, ?, ?, ?, 'done', 0, 1, 0, 0, ?, ?, NULL, NULL)",
     "delivery": "INSERT INTO delivery (id, version_id, study_id, destination, state, attempts, interrupted, "
     "created_at, run_after, done_at) VALUES (?, ?, ?, 'pacs', 'done', 1, 0, ?, ?, ?)",
+    "result_object": "INSERT INTO result_object VALUES (?, 0, 'sr', 'sr', '1.2.840.10008.5.1.4.1.1.88.34', ?, ?, "
+    "'1.2.840.10008.1.2.1', 'sr.dcm')",
+    "delivery_slot": "INSERT INTO delivery_slot VALUES (?, 0, 'sr', 0, 0, '', ?, NULL)",
+    "commitment": "INSERT INTO commitment VALUES (?, 'pacs', 'auto', 'committed', 1, 0, ?, ?, ?, NULL)",
+    "commitment_request": "INSERT INTO commitment_request VALUES (?, ?, ?, ?)",
     "audit": "INSERT INTO audit VALUES (?, '0', ?, 'instance.stored', ?, '', '', '{}', '0')",
 }
 
 
 def fill(path: Path, studies: int) -> None:
-    """Make a ledger with so many studies of two views, each published and delivered a second after the other."""
+    """Make a ledger with so many studies of two views, published, delivered and committed a second after the other."""
     open_ledger(path).close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA synchronous=OFF")
@@ -47,6 +52,10 @@ _OF_STUDY: dict[str, Callable[[int], list[_Row]]] = {
     "study": lambda n: [(n, f"1.2.{n}", n, n, n)],
     "version": lambda n: [(n, n, n, f"results/{n}", n)],
     "delivery": lambda n: [(n, n, n, n, n, n)],
+    "result_object": lambda n: [(n, f"1.2.{n}.9", f"1.2.{n}.8")],
+    "delivery_slot": lambda n: [(n, n)],
+    "commitment": lambda n: [(n, n, n, n)],
+    "commitment_request": lambda n: [(f"2.25.{n}", n, n, n)],
     "job": lambda n: [(n * 3, "compose", f"compose:{n}", None, n, n, n)],
 }
 _OF_VIEW: dict[str, Callable[[int, int], _Row]] = {

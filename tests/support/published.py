@@ -16,6 +16,7 @@ from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.results import Published
 from dicom_node.ledger.spool import StateFolders
+from dicom_node.services.confirming import Asker, Reports
 from dicom_node.services.delivering import Courier
 from dicom_node.services.threads import Bell, Threads
 from tests.support.parcels import write_result
@@ -40,6 +41,7 @@ class Outgoing:
         self.ledger = open_ledger(self.folders.ledger)
         self.threads, self.bell = Threads(), Bell()
         self._clock = clock
+        self.reports = Reports(self.ledger, self.bell, clock)
 
     def publish(
         self, study: str, version: int = 1, outcome: str = "negative", write: Callable[..., Any] = write_result
@@ -75,6 +77,20 @@ class Outgoing:
             clock=self._clock,
             dice=dice,
             stopping=self.threads.stopping,
+        )
+
+    def asker(self, name: str, stay_s: float = 2.0) -> Asker:
+        """Return who asks one destination for proofs."""
+        return Asker(
+            next(item for item in self.destinations if item.name == name),
+            "DICOMNODE",
+            ledger=self.ledger,
+            reports=self.reports,
+            bell=self.bell,
+            clock=self._clock,
+            dice=random.random,
+            stopping=self.threads.stopping,
+            stay_s=stay_s,
         )
 
     def run(self) -> Self:

@@ -36,9 +36,12 @@ class StubPacs:
         ae.maximum_associations = 5
         for sop_class, syntax in ((VERIFICATION, IMPLICIT), *self._contexts):
             ae.add_supported_context(sop_class, syntax)
-        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._count)]
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=self.handlers())
         return self
+
+    def handlers(self) -> list[Any]:
+        """Return what pynetdicom calls."""
+        return [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._count)]
 
     def stop(self) -> None:
         """Stop listening."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pydicom.uid import UID
 
 from dicom_node import __version__
-from dicom_node.cli.conformance import network, objects, terms
+from dicom_node.cli.conformance import commitment, network, objects, terms
 from dicom_node.cli.conformance.markdown import anchor
 from dicom_node.cli.conformance.samples import kinds, of_kind, samples
 from dicom_node.part10.writer import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -35,12 +35,14 @@ of DICOM PS3.2, Annex N; it says what the network and the objects hold, not how 
 `dicom-node conformance` from the code and a configuration: here the defaults, with `--config` a site's own."""
 
 _MODEL: Final = """\
-One application entity. It is an SCP of Verification and Storage, and an SCU of Storage for its results.
+One application entity. It is an SCP of Verification and Storage, and an SCU of Storage and
+Storage Commitment (Push Model) for its results, on request of Query/Retrieve (FIND) too.
 
 ```mermaid
 flowchart LR
   pacs[PACS or modality] -- C-STORE, C-ECHO --> node[dicom-node AE]
-  node -- C-STORE --> destination[each destination]
+  node -- C-STORE, N-ACTION, C-FIND --> destination[each destination]
+  destination -- N-EVENT-REPORT --> node
 ```
 
 1. **Receive**: an instance is on disk and in the ledger before C-STORE is answered with 0x0000. Its data set is stored
@@ -49,7 +51,9 @@ flowchart LR
 3. **Send**: once a study has been quiet, its result goes to each destination over one association: Secondary Captures
    first, the report that points at them last. What fails is tried again, over days.
 
-There is no Query/Retrieve, no Modality Worklist, no printing and no media interchange."""
+4. **Prove**: the destination is asked to commit to what it stored, or C-FIND looks for it there, as configured.
+
+There is no Query/Retrieve as an SCP, no retrieval, no Modality Worklist, no printing and no media interchange."""
 
 _ASSOCIATIONS: Final = """\
 The called AE title must be the node's own, else the association is rejected (0x01, 0x01, 0x07). One more association
@@ -104,10 +108,11 @@ def _parts(settings: Settings, made: tuple[Sample, ...]) -> Iterator[tuple[str, 
     yield "5 Statuses answered", network.status_answers()
     yield "6 Contexts proposed as an SCU", network.scu_contexts(made, SR_LADDER)
     yield "7 Statuses understood", network.status_behaviour()
-    yield "8 Network configuration", _configuration(settings)
-    yield "9 Media interchange", _MEDIA
-    yield "10 Character sets", _CHARSETS
-    yield "11 Security", _security()
+    yield "8 Storage commitment", commitment.behaviour()
+    yield "9 Network configuration", _configuration(settings)
+    yield "10 Media interchange", _MEDIA
+    yield "11 Character sets", _CHARSETS
+    yield "12 Security", _security()
     yield from _objects(made)
     yield "Annex: coded terms of public schemes", terms.standard_terms()
     yield "Annex: coded terms of our own", f"{_CODES}\n\n{terms.own_terms()}"

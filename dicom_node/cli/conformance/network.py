@@ -15,7 +15,9 @@ from pydicom.uid import UID
 from dicom_node import settings as configuration
 from dicom_node.cli.conformance.markdown import table
 from dicom_node.dimse import status
-from dicom_node.dimse.sop_classes import VERIFICATION, is_storage_class
+from dicom_node.dimse.commitment import PROVING
+from dicom_node.dimse.references import IMPLICIT_LITTLE, SYNTAXES
+from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT, VERIFICATION, is_storage_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +37,13 @@ MEANINGS = {
     ),
     0xC000: ("Error: Cannot understand", "the data set cannot be read, or names no study or instance; nothing is kept"),
     0x0110: ("Processing failure", "a failure of ours, outside C-STORE"),
+    0x0113: ("No such event type", "N-EVENT-REPORT of another type than 1 and 2"),
+    0x0115: ("Invalid argument value", "N-EVENT-REPORT that cannot be read, or of a transaction that is not ours"),
     0x0122: ("SOP Class not supported", "C-STORE on a context that is not for storage"),
     0x0211: ("Unrecognized operation", "a service other than those listed here"),
 }
 _STANDARD = "1.2.840.10008"
-ONLY_HEARD = {"DUPLICATE"}
+ONLY_HEARD = {"DUPLICATE", "NO_SUCH_ACTION"}
 """Names of statuses that destinations answer with and the node never does."""
 _ANSWERS = (
     0x0000,
@@ -73,6 +77,7 @@ def scp_contexts() -> str:
     """Return the table of the contexts that are accepted."""
     first = "the first that is proposed"
     rows = [(_name(uid), uid, first, "SCP") for uid in accepted_classes()]
+    rows.append((_name(STORAGE_COMMITMENT), STORAGE_COMMITMENT, "Implicit or Explicit VR Little Endian", "SCU"))
     rows.append(("every private SOP class", f"any UID outside {_STANDARD}", first, "SCP"))
     return table(("SOP class", "UID", "Transfer syntax", "Role"), rows)
 
@@ -91,7 +96,8 @@ def scu_contexts(samples: tuple[Sample, ...], ladder: tuple[str, ...]) -> str:
     written = dict.fromkeys(syntax for uid, syntax in pairs if uid in ladder)
     pairs += [(uid, syntax) for uid in ladder for syntax in written]
     rows = [(UID(uid).name, uid, UID(syntax).name, syntax, "SCU") for uid, syntax in sorted(set(pairs))]
-    rows.append((UID(VERIFICATION).name, VERIFICATION, UID("1.2.840.10008.1.2").name, "1.2.840.10008.1.2", "SCU"))
+    plain = ((VERIFICATION, IMPLICIT_LITTLE), *((uid, syntax) for uid in PROVING for syntax in SYNTAXES))
+    rows += [(UID(uid).name, uid, UID(syntax).name, syntax, "SCU") for uid, syntax in plain]
     return table(("SOP class", "UID", "Transfer syntax", "UID", "Role"), rows)
 
 

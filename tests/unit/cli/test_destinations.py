@@ -45,7 +45,10 @@ def test_destinations_are_listed_with_their_queue_and_what_they_accepted(node, c
     assert (copies["state"], copies["waiting"]) == ("not tried yet", 1)
     assert main(["destinations", "--config", node]) == 0
     printed = capsys.readouterr().out
-    assert "    1 delivered, 0 waiting\n    report: comprehensive; pages: uncompressed" in printed
+    assert (
+        "    1 delivered, 0 waiting\n    1 to be asked to commit\n    report: comprehensive; pages: uncompressed"
+        in printed
+    )
     assert "gone: down; STUB at 127.0.0.1:" in printed
 
 

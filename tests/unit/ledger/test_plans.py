@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import event
 
 from dicom_node.core.delivery import Backoff, SlotSent
+from dicom_node.core.identifiers import new_uid
 from dicom_node.core.study import Quiet
-from dicom_node.ledger import audit, instances, jobs, outbox, purging, results, storage, studies
+from dicom_node.ledger import audit, commitments, instances, jobs, outbox, purging, results, storage, studies
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 from tests.support.bulk import fill
@@ -23,6 +24,10 @@ QUIET = Quiet(10.0, 60.0)
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("plans") / "ledger.sqlite"
     fill(path, STUDIES)
+    ledger = open_ledger(path)
+    with ledger.transaction() as connection:
+        assert commitments.adopt(connection, {"pacs": "auto"}, NOW) == 0
+    ledger.close()
     return path
 
 
@@ -52,7 +57,9 @@ def _work(connection):
             studies.promote_waiting(connection, NOW)
         else:
             results.to_compose(connection, lease.version_id, "bundle")
-            found = results.Published("negative", 0.1, None, None, "bundle", "results/x", "digest", ())
+            report = ("sr", "sr", "1.2.840.10008.5.1.4.1.1.88.34", "1.9.5", "1.9.4", "1.2.840.10008.1.2.1", "sr.dcm")
+            objects = (results.ReportObject(*report),)
+            found = results.Published("negative", 0.1, None, None, "bundle", "results/x", "digest", objects)
             results.publish(connection, lease.version_id, found, ("pacs",), NOW)
 
 
@@ -63,6 +70,19 @@ def _deliver(connection):
     outbox.postpone(connection, due, "later", Backoff(1.0, 2.0, 1e9), NOW, 0.5)
     (due,) = outbox.take_due(connection, "pacs", NOW + 200)
     outbox.succeed(connection, due, (SlotSent("sr", 0, 0, ""),), NOW)
+    commitments.begin(connection, due.delivery_id, "pacs", "auto", NOW)
+
+
+def _confirm(connection):
+    commitments.adopt(connection, {"pacs": "auto"}, NOW)
+    commitments.next_due(connection, "pacs")
+    (claim,), _ = commitments.take_due(connection, "pacs", NOW, 1, new_uid, Backoff(60.0, 3600.0, 1e9))
+    commitments.asked(connection, claim, NOW)
+    assert commitments.claim_of(connection, claim.transaction_uid) == (claim, True)
+    uid = claim.stored[0].sop_instance_uid
+    assert commitments.report(connection, claim, frozenset(), {uid: 0x0112}, NOW) == (False, {uid: 0x0112})
+    commitments.lacks(connection, claim, {uid: 0x0112}, NOW, 60.0)
+    commitments.ask_anew(connection, "1.2.5", NOW)
 
 
 def _purge(connection):
@@ -93,7 +113,7 @@ def _audit(connection):
     audit.last(connection, "node.started")
 
 
-STEPS = (_receive, _close, _work, _deliver, _purge, _scrub, _recover, _audit)
+STEPS = (_receive, _close, _work, _deliver, _confirm, _purge, _scrub, _recover, _audit)
 
 
 def _instructions(connection, step):
