@@ -15,6 +15,7 @@ from dicom_node.dimse.commitment import Inquiry, open_inquiry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dicom_node.core.delivery import Proof
     from dicom_node.destination_settings import DicomDestination
     from dicom_node.dimse.commitment import Report
 

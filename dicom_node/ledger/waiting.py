@@ -45,7 +45,7 @@ def _postpone(connection: Connection, uid: str, until: float, event: tuple[str, 
 
 
 def revive(connection: Connection, study_instance_uid: str, now: float, destination: str = "") -> Changed:
-    """Take up again what was given up, of one study or (empty UID) of all: deliveries, proofs, and results not composed.
+    """Take up again what was given up, of one study or (empty UID) of all: deliveries, proofs, uncomposed results.
 
     A dead analysis is not: its study was answered, and lists that image as not analysed. With a destination, only the
     deliveries to it.
