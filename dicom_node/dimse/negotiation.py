@@ -10,6 +10,7 @@ from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT, VERIFICATION, is_st
 
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"  # a megabyte of it inflates to a gigabyte, and no radiograph needs it
 _PERMANENT, _USER, _ACSE = 1, 1, 2
 
 
@@ -47,15 +48,16 @@ def check_request(request: AssociateRequest, our_title: str) -> None:
 def negotiate(request: AssociateRequest, peer: AllowedPeer | None, *, takes_reports: bool) -> Agreement:
     """Answer each proposed context: storage and Verification, in the first transfer syntax that the peer proposes.
 
-    The data set is stored as it comes, so its transfer syntax is the peer's choice. takes_reports: also Storage
+    The data set is stored as it comes, so its transfer syntax is the peer's choice; only Deflated is passed over. takes_reports: also Storage
     Commitment, for the report that a PACS sends on an association of its own (PS3.4 J.3.3, the PACS being the SCP).
     """
     contexts: dict[int, Context] = {}
     answers, refused = [], []
     for proposed in request.contexts:
         result = _result(proposed, peer, takes_reports=takes_reports)
-        syntax = _usable(proposed.transfer_syntaxes[0])
-        if result == _ACCEPTED and syntax != proposed.transfer_syntaxes[0]:
+        first = next((uid for uid in proposed.transfer_syntaxes if uid != _DEFLATED), "")
+        syntax = _usable(first)
+        if result == _ACCEPTED and syntax != first:
             result = _NO_TRANSFER_SYNTAX
         if result == _ACCEPTED:
             contexts[proposed.identifier] = Context(proposed.abstract_syntax, syntax)

@@ -15,7 +15,7 @@ from dicom_node.part10.writer import encode
 from dicom_node.report.package import compose
 from dicom_node.report.request import SR_LADDER
 from dicom_node.services.messages import ComposeJob, Reference, ViewToCompose
-from dicom_node.services.workbench import Workbench, _header
+from dicom_node.services.workbench import Workbench, _attributes, _header
 from dicom_node.settings import NodeSettings, Settings
 from tests.conformance import report_cases as cases
 
@@ -31,6 +31,22 @@ def test_a_header_that_cannot_be_read_is_said_and_its_uids_stand_in(tmp_path):
         "1.2.3",
     )
     assert [(event["event"], event["sop_instance"]) for event in events] == [("header.unreadable", "1.2.3.4")]
+
+
+def test_case_c35_what_the_guard_judges_by_is_read_from_the_image_and_broken_values_are_absent():
+    header = cases.header(PatientAge="012Y", PatientBirthDate="20140301", StudyDate="20260302", ViewPosition="AP")
+    header.PresentationIntentType, header.BurnedInAnnotation = "FOR PROCESSING", "YES"
+    header.ImageType = ["DERIVED", "SECONDARY"]
+    view = _attributes(header, SimpleNamespace(modality="DX"))
+    assert (view.patient_age, view.birth_date, view.study_date) == ("012Y", "20140301", "20260302")
+    assert (view.view_position, view.presentation_intent, view.burned_in_annotation) == ("AP", "FOR PROCESSING", "YES")
+    assert view.image_type == ("DERIVED", "SECONDARY")
+    for keyword in ("PatientAge", "ImageType", "BurnedInAnnotation"):
+        tag = pydicom.tag.Tag(keyword)
+        header[tag] = pydicom.dataelem.RawDataElement(tag, "US", 3, b"abc", 0, False, True)  # noqa: FBT003 - a tuple
+    view = _attributes(header, SimpleNamespace(modality="DX"))
+    assert (view.patient_age, view.image_type, view.burned_in_annotation) == ("", ("",), "")
+    assert view.birth_date == "20140301"
 
 
 @pytest.fixture
