@@ -20,9 +20,9 @@ _IMAGE_TYPE_EXAMINATION: Final = 1  # ImageType value 2, counted from nought
 class IntendedUse:
     """The images a bundle may score: DICOM modalities and body parts (PS3.16 Annex L), and the youngest age in years.
 
-    body_part_required, age_required: an image that does not state it is out of scope. view_positions: none means any; an
-    image that states none is judged by the rest. burned_in_annotation: whether images that say they have text burned in
-    may be scored. statement: the same in words, for readers.
+    body_part_required, age_required: an image that does not state it is out of scope. view_positions: none means any;
+    an image that states none is judged by the rest. burned_in_annotation: whether images that say they have text burned
+    in may be scored. statement: the same in words, for readers.
     """
 
     modalities: tuple[str, ...]

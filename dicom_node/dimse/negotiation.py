@@ -48,8 +48,9 @@ def check_request(request: AssociateRequest, our_title: str) -> None:
 def negotiate(request: AssociateRequest, peer: AllowedPeer | None, *, takes_reports: bool) -> Agreement:
     """Answer each proposed context: storage and Verification, in the first transfer syntax that the peer proposes.
 
-    The data set is stored as it comes, so its transfer syntax is the peer's choice; only Deflated is passed over. takes_reports: also Storage
-    Commitment, for the report that a PACS sends on an association of its own (PS3.4 J.3.3, the PACS being the SCP).
+    The data set is stored as it comes, so its transfer syntax is the peer's choice; only Deflated is passed over.
+    takes_reports: also Storage Commitment, for the report that a PACS sends on an association of its own (PS3.4 J.3.3,
+    the PACS being the SCP).
     """
     contexts: dict[int, Context] = {}
     answers, refused = [], []

@@ -25,4 +25,6 @@ def test_c26_deflated_is_passed_over_and_refused_where_it_stands_alone(proposed,
     request = pdu.decode_request(associate_rq(context(1, CR, proposed))[6:])
     agreement = negotiate(request, None, takes_reports=False)
     assert agreement.answers[0].result == result
-    assert {number: item.transfer_syntax for number, item in agreement.contexts.items()} == ({1: syntax} if syntax else {})
+    assert {number: item.transfer_syntax for number, item in agreement.contexts.items()} == (
+        {1: syntax} if syntax else {}
+    )

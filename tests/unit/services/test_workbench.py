@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pydicom
@@ -88,6 +89,16 @@ def test_a_study_is_composed_with_a_report_for_every_rung(bench):
         (reference,) = series.ReferencedSOPSequence
         assert reference.ReferencedSOPInstanceUID == replaced.sop_instance_uid
         assert reference.ReferencedSOPClassUID == sr.SOPClassUID == replaced.sop_class_uid
+
+
+def test_c43_a_result_that_is_composed_again_is_the_same_objects(bench):
+    job = stored(bench, cases.header(1), cases.header(2))
+    first = bench.compose(job)
+    again = bench.compose(replace(job, folder="work/again"))
+    uids = [item.sop_instance_uid for item in first.objects]
+    assert [item.sop_instance_uid for item in again.objects] == uids
+    other = bench.compose(replace(job, version=2, folder="work/other"))
+    assert not set(uids) & {item.sop_instance_uid for item in other.objects}
 
 
 def test_images_of_two_patients_are_not_composed(bench):
