@@ -11,6 +11,7 @@ from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT, VERIFICATION, is_st
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _READ = (_IMPLICIT_LITTLE, "1.2.840.10008.1.2.1")
+_DEFLATED = "1.2.840.10008.1.2.1.99"  # a megabyte of it inflates to a gigabyte, and no radiograph needs it
 _PERMANENT, _USER, _ACSE = 1, 1, 2
 
 
@@ -48,8 +49,9 @@ def check_request(request: AssociateRequest, our_title: str) -> None:
 def negotiate(request: AssociateRequest, peer: AllowedPeer | None, *, takes_reports: bool) -> Agreement:
     """Answer each proposed context: storage and Verification, in the first transfer syntax that the peer proposes.
 
-    The data set is stored as it comes, so its transfer syntax is the peer's choice. takes_reports: also Storage
-    Commitment, for the report that a PACS sends on an association of its own (PS3.4 J.3.3, the PACS being the SCP).
+    The data set is stored as it comes, so its transfer syntax is the peer's choice; only Deflated is passed over.
+    takes_reports: also Storage Commitment, for the report that a PACS sends on an association of its own (PS3.4 J.3.3,
+    the PACS being the SCP).
     """
     contexts: dict[int, Context] = {}
     answers, refused = [], []
@@ -78,9 +80,9 @@ def _result(proposed: ProposedContext, peer: AllowedPeer | None, *, takes_report
 
 
 def _wanted(proposed: ProposedContext) -> str:
-    """Return the first transfer syntax that is proposed; for reports, which are read here, the first that we read."""
+    """Return the first transfer syntax that is proposed, Deflated apart; for reports the first that is read here."""
     if proposed.abstract_syntax != STORAGE_COMMITMENT:
-        return proposed.transfer_syntaxes[0]
+        return next((uid for uid in proposed.transfer_syntaxes if uid != _DEFLATED), "")
     return next((syntax for syntax in proposed.transfer_syntaxes if syntax in _READ), "")
 
 

@@ -117,12 +117,15 @@ class GateTable(_Table):
 
 
 class IntendedUseTable(_Table):
-    """The images this bundle may score."""
+    """The images this bundle may score (core.intended_use.IntendedUse says what each key does)."""
 
     modalities: Annotated[list[_Code], Field(min_length=1)]
     body_parts: Annotated[list[_Code], Field(min_length=1)]
     body_part_required: bool
     min_age_years: Annotated[float, Field(ge=0.0, le=150.0)]
+    age_required: bool = False
+    view_positions: list[_Code] = []
+    burned_in_annotation: bool = False
     statement: Annotated[str, Field(min_length=1)]
 
 
@@ -196,6 +199,9 @@ class Manifest(_Table):
             body_part_required=table.body_part_required,
             min_age_years=float(table.min_age_years),
             statement=table.statement,
+            age_required=table.age_required,
+            view_positions=tuple(table.view_positions),
+            burned_in_annotation=table.burned_in_annotation,
         )
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 MAX_ELEMENTS = 100_000
 MAX_ITEMS = 20_000
-MAX_FRAGMENTS = 1_000_000
-MAX_INFLATED = 256 << 20
+MAX_FRAGMENTS = 250_000
+MAX_INFLATED = 128 << 20
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
@@ -32,6 +32,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
+_HEADER_SIZE = 8  # of an item: its tag and its length
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _WANTED = {
@@ -81,7 +82,7 @@ def scan(dataset: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeade
     """Return the identifying attributes of an encoded data set (PS3.5 7; no preamble, no file meta information).
 
     Raises MalformedDataSet where the structure is broken or a bound is exceeded: nesting 64, 100,000 elements, 20,000
-    items, 256 MiB after inflating.
+    items, 128 MiB after inflating.
     """
     data = memoryview(_inflated(dataset) if transfer_syntax_uid == DEFLATED else dataset)
     found: dict[str, str] = {}
@@ -209,11 +210,27 @@ class _Walker:
         self._check_end(end)
         if self._looks_like_fragment(level):
             self.position = end
+            self._skip_fragments(level.encoding)
         else:
             self._open(end, level.encoding, holds_items=False)
 
     def _looks_like_fragment(self, level: _Level) -> bool:
         return level.end is None and len(self._levels) == _PIXEL_LEVELS and self._in_pixels
+
+    def _skip_fragments(self, encoding: _Encoding) -> None:
+        """Walk on over further fragments; a million of them must not cost seconds."""
+        data, position, last = self.data, self.position, len(self.data) - _HEADER_SIZE
+        item = encoding.tag.pack(_ITEM >> 16, _ITEM & 0xFFFF)
+        length_at = encoding.long.unpack_from
+        for _ in range(MAX_FRAGMENTS - self._items):
+            if position > last or data[position : position + 4] != item:
+                break
+            end = position + _HEADER_SIZE + length_at(data, position + 4)[0]
+            if end > len(data):
+                break
+            position = end
+            self._items += 1
+        self.position = position
 
     def _open(self, end: int | None, encoding: _Encoding, *, holds_items: bool) -> None:
         # A sequence and its item are one level of nesting, so two entries here.

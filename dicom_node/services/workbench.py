@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from dicom_node.core.decision import aggregate
 from dicom_node.core.errors import IdentityMismatch, NotAnalysable
@@ -211,12 +212,29 @@ def _header_of_patient(path: Path, sop_instance_uid: str, study_instance_uid: st
         raise IdentityMismatch(message) from error
 
 
+def _text(header: Dataset, keyword: str) -> str:
+    """Return an attribute as text; one whose bytes cannot be read is as good as absent."""
+    return str(_value(header, keyword) or "")
+
+
+def _value(header: Dataset, keyword: str) -> Any:
+    try:
+        return header.get(keyword)
+    except Exception:  # noqa: BLE001 - pydicom converts when asked, and raises almost anything on wrong bytes
+        return None
+
+
 def _attributes(header: Dataset, job: AnalyseJob) -> ViewAttributes:
-    kind = header.get("ImageType", None)
-    values = (kind,) if isinstance(kind, str) else tuple(str(value) for value in kind or ())
+    kind = _value(header, "ImageType")
+    values = tuple(str(value) for value in kind) if isinstance(kind, (MultiValue, list)) else (str(kind or ""),)
     return ViewAttributes(
         modality=job.modality or "CR",  # a CR or DX SOP class without Modality: the class itself says what it is
-        body_part=str(header.get("BodyPartExamined", "") or ""),
-        patient_age=str(header.get("PatientAge", "") or ""),
+        body_part=_text(header, "BodyPartExamined"),
+        patient_age=_text(header, "PatientAge"),
         image_type=values,
+        birth_date=_text(header, "PatientBirthDate"),
+        study_date=_text(header, "StudyDate") or _text(header, "AcquisitionDate"),
+        view_position=_text(header, "ViewPosition"),
+        presentation_intent=_text(header, "PresentationIntentType"),
+        burned_in_annotation=_text(header, "BurnedInAnnotation"),
     )

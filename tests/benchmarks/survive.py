@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.dimse.pdu import HEADER
+from tests.benchmarks import bombs
+from tests.benchmarks.bombs import Seen
 from tests.support.node import Node
 from tests.support.system import BUNDLE
 from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, c_store_rq, context, echo_answered, p_data, pdv
@@ -28,16 +30,6 @@ _STORE = context(1, CR, (EXPLICIT,))
 _MB = 1e6
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A case's name, what is promised, what happened, and whether the promise held."""
-
-    case: str
-    expected: str
-    seen: str
-    held: bool
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--associations", type=int, default=10_000, help="of case C14 (default %(default)s)")
@@ -48,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the cases and print the table; 0 where every promise held."""
+    rows = bombs.measured()
     with tempfile.TemporaryDirectory(prefix="dicom-node-survive-") as folder:
         node = Node(Path(folder) / "node", arguments.bundle, quiet_s=3600.0)
         node.start()
-        rows: list[Seen] = []
         try:
             for case in _cases(arguments):
                 rows.append(case(node))

@@ -9,6 +9,7 @@ import resource
 import time
 from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
 
 from tests.support.node import Node
@@ -364,3 +365,13 @@ def test_c33_other_services_are_refused_on_the_association_that_stays(node):
         assert (kind, status_of(body)) == (DATA, 0x0122)
         peer.send(RELEASE_RQ)
         assert peer.pdu()[0] == RELEASED
+
+
+def test_c52_nothing_listens_but_the_dicom_port(node):
+    listening = {
+        connection.laddr.port
+        for process in node.tree()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {node.port}

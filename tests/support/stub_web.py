@@ -54,7 +54,7 @@ class StubWeb:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 stub.seen.append(Seen(self.path, dict(self.headers), body))
                 reply = stub.answer(stub.seen[-1])
                 self.send_response(reply.status)
@@ -62,6 +62,8 @@ class StubWeb:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(reply.body)
+
+            do_GET = do_POST  # noqa: N815 - http.server's own spelling
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

@@ -63,7 +63,8 @@ contexts is accepted in each."""
 
 _CONTEXTS: Final = """\
 Storage of every class of the standard, retired ones too, and of private classes. A context with any other abstract
-syntax is refused (result 3). Data sets are stored as they come, so any transfer syntax is accepted for storage."""
+syntax is refused (result 3). Data sets are stored as they come, so any transfer syntax but
+Deflated Explicit VR Little Endian (1.2.840.10008.1.2.1.99) is accepted for storage: of those proposed, the first."""
 
 _LADDER: Final = """\
 The report is written in the richest class that its destination takes, in this order: {classes}. Basic Text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pydicom
@@ -15,7 +16,7 @@ from dicom_node.part10.writer import encode
 from dicom_node.report.package import compose
 from dicom_node.report.request import SR_LADDER
 from dicom_node.services.messages import ComposeJob, Reference, ViewToCompose
-from dicom_node.services.workbench import Workbench, _header
+from dicom_node.services.workbench import Workbench, _attributes, _header
 from dicom_node.settings import NodeSettings, Settings
 from tests.conformance import report_cases as cases
 
@@ -31,6 +32,22 @@ def test_a_header_that_cannot_be_read_is_said_and_its_uids_stand_in(tmp_path):
         "1.2.3",
     )
     assert [(event["event"], event["sop_instance"]) for event in events] == [("header.unreadable", "1.2.3.4")]
+
+
+def test_case_c35_what_the_guard_judges_by_is_read_from_the_image_and_broken_values_are_absent():
+    header = cases.header(PatientAge="012Y", PatientBirthDate="20140301", StudyDate="20260302", ViewPosition="AP")
+    header.PresentationIntentType, header.BurnedInAnnotation = "FOR PROCESSING", "YES"
+    header.ImageType = ["DERIVED", "SECONDARY"]
+    view = _attributes(header, SimpleNamespace(modality="DX"))
+    assert (view.patient_age, view.birth_date, view.study_date) == ("012Y", "20140301", "20260302")
+    assert (view.view_position, view.presentation_intent, view.burned_in_annotation) == ("AP", "FOR PROCESSING", "YES")
+    assert view.image_type == ("DERIVED", "SECONDARY")
+    for keyword in ("PatientAge", "ImageType", "BurnedInAnnotation"):
+        tag = pydicom.tag.Tag(keyword)
+        header[tag] = pydicom.dataelem.RawDataElement(tag, "US", 3, b"abc", 0, False, True)  # noqa: FBT003 - a tuple
+    view = _attributes(header, SimpleNamespace(modality="DX"))
+    assert (view.patient_age, view.image_type, view.burned_in_annotation) == ("", ("",), "")
+    assert view.birth_date == "20140301"
 
 
 @pytest.fixture
@@ -72,6 +89,16 @@ def test_a_study_is_composed_with_a_report_for_every_rung(bench):
         (reference,) = series.ReferencedSOPSequence
         assert reference.ReferencedSOPInstanceUID == replaced.sop_instance_uid
         assert reference.ReferencedSOPClassUID == sr.SOPClassUID == replaced.sop_class_uid
+
+
+def test_c43_a_result_that_is_composed_again_is_the_same_objects(bench):
+    job = stored(bench, cases.header(1), cases.header(2))
+    first = bench.compose(job)
+    again = bench.compose(replace(job, folder="work/again"))
+    uids = [item.sop_instance_uid for item in first.objects]
+    assert [item.sop_instance_uid for item in again.objects] == uids
+    other = bench.compose(replace(job, version=2, folder="work/other"))
+    assert not set(uids) & {item.sop_instance_uid for item in other.objects}
 
 
 def test_images_of_two_patients_are_not_composed(bench):

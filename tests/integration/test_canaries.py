@@ -1,0 +1,132 @@
+"""C51: what a data set says of a patient is in the spool and the outputs, and nowhere else that anybody looks."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from tests.support.node import Node, command
+from tests.support.waiting import until
+from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, context
+from tests.unit.part10.test_header import a_radiograph, encoded
+
+# The canaries are no valid codes and no ages, which is the point.
+pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Invalid value for VR")]
+
+TEXT_VRS = {"LO", "SH", "PN", "ST", "LT", "UT", "UC"}
+GROUPS = {0x08, 0x10, 0x18, 0x20, 0x32, 0x40}
+CANARY = "Zqxjkv"  # no word of any language, and no part of a digest
+STRANGER = b"Zqxjkv80"
+EXAMINATION = {"StudyInstanceUID": "1.2.3.51", "SeriesInstanceUID": "1.2.3.51.1"}
+
+
+def text_attributes(limit: int) -> list[str]:
+    """Return the first text attributes of the patient, the study and the equipment in the dictionary's order."""
+    entries = [
+        keyword
+        for tag, (vr, _, _, retired, keyword) in sorted(DicomDictionary.items())
+        if vr in TEXT_VRS and tag >> 16 in GROUPS and not retired
+    ]
+    first = ["PatientName", "PatientID", "OtherPatientIDs", "PatientComments", "InstitutionName", "Manufacturer"]
+    return (first + [keyword for keyword in entries if keyword and keyword not in first])[:limit]
+
+
+def planted(sop_instance: str) -> Dataset:
+    """Return a radiograph with canaries in 60 text attributes, in code strings, in an item and in a private element."""
+    ds = a_radiograph()
+    ds.SOPInstanceUID = sop_instance
+    for keyword, value in EXAMINATION.items():
+        setattr(ds, keyword, value)
+    for number, keyword in enumerate(text_attributes(60)):
+        setattr(ds, keyword, f"{CANARY}{number:02d}")
+    for keyword in ("BodyPartExamined", "ViewPosition", "PatientAge", "PresentationIntentType", "ImageType"):
+        ds[keyword] = ds.get_item(keyword) or _element(keyword)
+    inner = Dataset()
+    inner.RequestedProcedureDescription = f"{CANARY}71"
+    ds.RequestAttributesSequence = Sequence([inner])
+    block = ds.private_block(0x0011, "ACME", create=True)
+    block.add_new(1, "LO", f"{CANARY}72")
+    ds.Rows, ds.Columns, ds.BitsAllocated, ds.BitsStored, ds.HighBit = 4, 4, 16, 16, 15
+    ds.SamplesPerPixel, ds.PixelRepresentation, ds.PhotometricInterpretation = 1, 0, "MONOCHROME2"
+    return ds
+
+
+def _element(keyword: str) -> object:
+    ds = Dataset()
+    setattr(ds, keyword, f"{CANARY.upper()} {keyword[:6]}"[:16])
+    return ds[keyword]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory, bundle):
+    """A node that has received, refused, analysed, composed and failed to deliver what the canaries are in."""
+    node = Node(tmp_path_factory.mktemp("canaries"), bundle, quiet_s=0.5)
+    node.sends_to("nobody", f"{CANARY[:4]}AE", 1)
+    node.start()
+    with RawPeer(node.port) as peer:
+        peer.associate(calling=b"MODALITY")
+        good = planted("1.2.3.51.7")
+        assert peer.store("1.2.3.51.7", encoded(good)) == 0
+        assert peer.store("1.2.3.51.8", encoded(good)) == 0xA900  # command and data set disagree
+        assert peer.store("1.2.3.51.9", encoded(good)[:400] + b"\x08\0") == 0xC000
+        assert peer.store(f"{CANARY}.1", encoded(good)) == 0xC000
+        broken = planted("1.2.3.51.10")
+        raw = encoded(broken).replace(b"\x28\0\x10\0US\x02\0\x04\0", b"\x28\0\x10\0LO\x08\0Zqxjkv99")
+        assert peer.store("1.2.3.51.10", raw) == 0
+    with RawPeer(node.port) as stranger:
+        wrong = associate_rq(context(1, CR, (EXPLICIT,)), calling=STRANGER, called=b"Zqxjkv81")
+        stranger.send(wrong).pdu()
+    until(lambda: node.events("result.published"), 60, "a result was made")
+    yield node
+    node.stop()
+
+
+def test_c51_no_canary_is_in_logs_ledger_audit_messages_names_or_command_lines(lived):
+    node = lived
+    places = {
+        "log": node.log.read_bytes(),
+        "names": "\n".join(str(path.relative_to(node.state_dir)) for path in node.state_dir.rglob("*")).encode(),
+        "ledger": b"\n".join(ledger_text(path) for path in node.state_dir.rglob("*.sqlite")),
+        "command lines": b"\n".join(command_line(process.pid) for process in node.tree()),
+    }
+    for arguments in (["audit", "export"], ["audit", "show"], ["studies"], ["instances"], ["check"], ["destinations"]):
+        places[" ".join(arguments)] = output(node, arguments)
+    # A title is a machine's name, and a person must read who was turned away: in this one field, and in no other.
+    places["log"] = places["log"].replace(b'"calling_ae": "%s"' % STRANGER, b"")
+    assert node.events("association.refused")[-1]["calling_ae"] == STRANGER.decode()
+    hits = {name: sorted(set(found(text))) for name, text in places.items()}
+    assert {name: some for name, some in hits.items() if some} == {}
+    assert EXAMINATION["StudyInstanceUID"].encode() in places["log"]
+    assert EXAMINATION["StudyInstanceUID"].encode() in places["studies"]
+    assert len(places["ledger"]) > 1000
+    spooled = b"".join(path.read_bytes() for path in (node.state_dir / "instances").rglob("*") if path.is_file())
+    assert spooled.count(CANARY.encode()) > 100  # the canaries did arrive
+
+
+def found(text: bytes) -> list[bytes]:
+    lowered, canary = text.lower(), CANARY.lower().encode()
+    at = [n for n in range(len(lowered)) if lowered.startswith(canary, n)]
+    return [text[max(0, n - 30) : n + 20] for n in at]
+
+
+def ledger_text(path: Path) -> bytes:
+    """Return everything that the ledger holds, freed pages and write-ahead log too."""
+    with sqlite3.connect(path) as connection:
+        dump = "\n".join(connection.iterdump())
+    return dump.encode() + b"".join(file.read_bytes() for file in path.parent.glob(path.name + "*"))
+
+
+def command_line(process: int) -> bytes:
+    folder = Path("/proc") / str(process)
+    return folder.joinpath("cmdline").read_bytes() + folder.joinpath("environ").read_bytes()
+
+
+def output(node: Node, arguments: list[str]) -> bytes:
+    done = subprocess.run([command(), *arguments, "--config", str(node.config)], capture_output=True, check=False)
+    return done.stdout + done.stderr
