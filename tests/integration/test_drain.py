@@ -43,7 +43,7 @@ def test_c47_a_c_store_in_hand_is_finished_and_stalled_peers_hold_nothing_up(tmp
     assert [row["sop_instance_uid"] for row in node.instances()] == list(study.sop_instance_uids)
 
 
-def test_sighup_reads_the_configuration_again_and_a_bad_file_changes_nothing(tmp_path):
+def test_c49_sighup_reads_the_configuration_again_and_a_bad_file_changes_nothing(tmp_path):
     node = Node(tmp_path, NO_BUNDLE).start()
     try:
         child = node.process("node")

@@ -114,7 +114,7 @@ def test_the_echo_button_asks_the_destination(page):
     ],
     ids=["host", "two-hosts", "no-host", "absolute", "traversal", "4-GiB", "chunks", "long-line", "tls"],
 )  # fmt: skip
-def test_hostile_bytes_are_refused_and_the_page_goes_on(page, request_, status):
+def test_c52_hostile_bytes_are_refused_and_the_page_goes_on(page, request_, status):
     assert page.raw(request_).partition(b" ")[2].startswith(status)
     assert "Accepting images" in page.get()
 

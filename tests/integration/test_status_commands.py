@@ -104,7 +104,7 @@ def test_reload_brings_a_destination_and_takes_it_away(calm, factory):
     assert set(calm.node.ask("status")["destinations"]) == {"pacs"}
 
 
-def test_reload_changes_who_may_connect_and_a_bad_certificate_changes_nothing(calm, factory):
+def test_c49_reload_changes_who_may_connect_and_a_bad_certificate_changes_nothing(calm, factory):
     before = calm.node.config.read_text()
     study = factory.study(views=1)
     try:

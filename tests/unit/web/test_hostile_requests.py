@@ -24,7 +24,7 @@ def token_of(browser) -> str:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:11180", "localhost.evil.example", "169.254.169.254"])
-def test_a_foreign_host_is_refused(browser, host):
+def test_c52_a_foreign_host_is_refused(browser, host):
     answer = browser.get("/", headers={"Host": host})
     assert (answer.status_code, study_uid(1) in answer.text) == (421, False)
 
@@ -38,13 +38,13 @@ def test_a_listed_host_is_known(tmp_path, host):
 @pytest.mark.parametrize(
     "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-def test_another_sites_post_is_refused_even_with_the_token(site, browser, headers):
+def test_c52_another_sites_post_is_refused_even_with_the_token(site, browser, headers):
     answer = browser.post(ECHO, data={"token": token_of(browser)}, headers=headers)
     assert (answer.status_code, site.asked) == (403, [])
 
 
 @pytest.mark.parametrize("form", [{}, {"token": ""}, {"token": "guessed"}, {"token": "\u00e9"}])
-def test_a_post_without_the_pages_token_is_refused(site, browser, form):
+def test_c52_a_post_without_the_pages_token_is_refused(site, browser, form):
     assert (browser.post(ECHO, data=form).status_code, site.asked) == (403, [])
 
 
@@ -60,12 +60,12 @@ def test_a_destination_that_is_not_ours_is_not_asked(site, browser):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
-def test_other_methods_are_refused(browser, method):
+def test_c52_other_methods_are_refused(browser, method):
     assert browser.request(method, "/").status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/", "/now", "/metrics", f"/studies/{study_uid(1)}", "/static/page.css"])
-def test_what_shows_takes_no_post(browser, path):
+def test_c52_what_shows_takes_no_post(browser, path):
     assert browser.post(path).status_code == 405
 
 
@@ -83,20 +83,20 @@ def test_what_shows_takes_no_post(browser, path):
         "/pictures/" + "1" * 4000,
     ],
 )
-def test_no_path_leads_out(browser, path):
+def test_c52_no_path_leads_out(browser, path):
     answer = browser.get(path)
     assert answer.status_code == 404
     assert b"SQLite" not in answer.content
 
 
-def test_a_row_that_points_out_of_the_results_is_not_followed(site, browser):
+def test_c52_a_row_that_points_out_of_the_results_is_not_followed(site, browser):
     with site.writing() as connection:
         connection.exec_driver_sql("UPDATE version SET folder = '..' WHERE id = 1")
         connection.exec_driver_sql("UPDATE result_object SET file = 'ledger.sqlite' WHERE version_id = 1")
     assert browser.get(f"/pictures/{picture_uid(1, 'sc-1')}").status_code == 404
 
 
-def test_a_large_body_is_refused_whether_it_is_announced_or_not(site, browser):
+def test_c52_a_large_body_is_refused_whether_it_is_announced_or_not(site, browser):
     def endless():
         for _ in range(100):
             yield b"x" * 4096
@@ -108,7 +108,7 @@ def test_a_large_body_is_refused_whether_it_is_announced_or_not(site, browser):
     assert site.asked == []
 
 
-def test_a_compressed_body_is_refused(site, browser):
+def test_c52_a_compressed_body_is_refused(site, browser):
     body = gzip.compress(f"token={token_of(browser)}".encode())
     answer = browser.post(ECHO, content=body, headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, site.asked) == (415, [])
@@ -139,7 +139,7 @@ def test_htmx_is_the_file_that_was_published(browser):
     assert hashlib.sha256(browser.get("/static/htmx.min.js").content).hexdigest() == published
 
 
-def test_what_a_row_says_is_text(site, browser):
+def test_c52_what_a_row_says_is_text(site, browser):
     with site.writing() as connection:
         connection.exec_driver_sql("UPDATE version SET reason_text = '<script>alert(1)</script>'")
     text = browser.get("/").text
@@ -147,7 +147,7 @@ def test_what_a_row_says_is_text(site, browser):
     assert "&lt;script&gt;alert" in text
 
 
-def test_nothing_that_a_sender_wrote_is_told(site, browser):
+def test_c51_nothing_that_a_sender_wrote_is_told(site, browser):
     with site.writing() as connection:
         connection.exec_driver_sql(
             "UPDATE instance SET calling_ae = 'CANARY', modality = 'CANARY', spool_key = 'CANARY' || id"
@@ -157,7 +157,7 @@ def test_nothing_that_a_sender_wrote_is_told(site, browser):
     assert [path for path in paths if "CANARY" in browser.get(path).text] == []
 
 
-def test_no_name_is_told_unless_it_is_wished(site, tmp_path):
+def test_c51_no_name_is_told_unless_it_is_wished(site, tmp_path):
     paths = ("/", "/now", "/metrics", f"/studies/{study_uid(1)}")
     shy = TestClient(site.app(), base_url="http://localhost")
     assert [path for path in paths if "Canary" in shy.get(path).text] == []
