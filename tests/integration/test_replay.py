@@ -18,12 +18,18 @@ def replay(config, uid):
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
 
+def of_the_node(system, uid):
+    """Return the records of a study but for those of its delivery and the PACS's proof, which come in their own time."""
+    records = system.node.ask("audit", "show", uid)
+    return [record["hash"] for record in records if record["event"].partition(".")[0] not in {"delivery", "commitment"}]
+
+
 def test_a_result_is_made_again_byte_for_byte_and_what_changed_is_named(system, factory, tmp_path):
     study = factory.study(views=2)
     system.upload(study)
     listed, _ = system.wait_result(study)
     uid = study.study_instance_uid
-    seen = len(system.node.ask("audit", "show", uid))
+    seen = of_the_node(system, uid)
 
     code, told = replay(system.node.config, uid)
     assert (code, told["same"], told["differences"]) == (0, True, [])
@@ -39,4 +45,4 @@ def test_a_result_is_made_again_byte_for_byte_and_what_changed_is_named(system, 
     code, told = replay(system.node.config, "1.2.3.4.5")
     assert code == 1
     assert "no such published result" in told
-    assert len(system.node.ask("audit", "show", uid)) == seen, "a replay leaves the node's state as it is"
+    assert of_the_node(system, uid) == seen, "a replay leaves the node's state as it is"

@@ -37,7 +37,7 @@ def test_status_tells_how_it_stands(calm):
 
 def test_echo_asks_the_pacs_and_says_when_it_is_not_there(calm):
     assert run(calm, "echo").returncode == 0
-    assert run(calm, "echo", "ORTHANC").stdout.startswith("pacs: answers C-ECHO in ")
+    assert run(calm, "echo", "ORTHANC").stdout.startswith("pacs: answers C-ECHO")
     refused = run(calm, "echo", "NOBODY", "--host", "127.0.0.1", "--port", "9")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "cannot be reached" in refused.stderr

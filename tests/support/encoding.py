@@ -24,7 +24,6 @@ SYNTAXES = {
     "explicit": Syntax("1.2.840.10008.1.2.1"),
     "implicit": Syntax("1.2.840.10008.1.2"),
     "big-endian": Syntax("1.2.840.10008.1.2.2", (12, 16)),
-    "deflated": Syntax("1.2.840.10008.1.2.1.99"),
     "rle": Syntax("1.2.840.10008.1.2.5"),
     "jpeg-baseline": Syntax("1.2.840.10008.1.2.4.50", (8,)),
     "jpeg-lossless": Syntax("1.2.840.10008.1.2.4.70"),
