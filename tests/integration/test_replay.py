@@ -19,7 +19,7 @@ def replay(config, uid):
 
 
 def of_the_node(system, uid):
-    """Return the records of a study but for those of its delivery and the PACS's proof, which come in their own time."""
+    """Return the records of a study, but for those of its delivery and of the proof: they come in their own time."""
     records = system.node.ask("audit", "show", uid)
     return [record["hash"] for record in records if record["event"].partition(".")[0] not in {"delivery", "commitment"}]
 
