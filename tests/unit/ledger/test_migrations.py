@@ -121,3 +121,15 @@ def test_c41_a_ledger_that_is_gone_while_the_spool_is_not_is_never_made_anew(tmp
     with pytest.raises(LedgerError, match="dicom-node restore"):
         open_ledger(path)
     assert (path.read_bytes() if path.exists() else None) == left
+
+
+def test_c54_the_schema_before_alternatives_is_taken_forward_too(path):
+    connection = sqlite3.connect(path)
+    held = [(row[0], row[1]) for row in connection.execute("SELECT position, kind FROM result_object")]
+    connection.executescript("ALTER TABLE result_object DROP COLUMN slot; UPDATE schema_version SET version = 1;")
+    connection.close()
+    open_ledger(path).close()
+    slots = [(row["position"], row["kind"], row["slot"]) for row in rows(path, "result_object")]
+    assert slots
+    assert slots == [(at, kind, "sr" if kind == "sr" else f"{kind}-{at + 1}") for at, kind in held]
+    assert migrations.copy_name(path, 1).is_file()
