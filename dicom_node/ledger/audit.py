@@ -121,7 +121,7 @@ def note(
     text = json.dumps({k: v for k, v in facts.items() if v is not None}, sort_keys=True, ensure_ascii=False)
     values = (before.seq + 1, before.hash, float(at), event, study, sop_instance, detail, text)
     head = Head(before.seq + 1, _seal(values))
-    _INSERT.execute(
+    _INSERT.rows(
         connection,
         seq=head.seq,
         previous=before.hash,
