@@ -71,7 +71,7 @@ class SpoolFile:
         """
         os.fdatasync(self._descriptor)
         try:
-            self._path.rename(target)
+            os.rename(self._path, target)  # noqa: PTH104 - for each instance
         except FileNotFoundError:  # the first file of this folder
             make_folder(target.parent)
             self._path.rename(target)
