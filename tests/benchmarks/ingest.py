@@ -118,7 +118,7 @@ def measure(name: str, files: list[Path], key: tuple[str, str, int], peers: Peer
         cpu_s_per_gb=cpu / (size / 1e9),
         cpu_ms=cpu / len(files) * 1e3,
         peak_rss_mb=receiver.peak_rss / 1e6,
-        foreign=max(0.0, busy - cpu - sent.cpu_s) / (sent.wall_s * (os.cpu_count() or 1)),
+        foreign=max(0.0, busy - cpu - sent.cpu_s) / (sent.elapsed_s * (os.cpu_count() or 1)),
     )
 
 
@@ -136,6 +136,8 @@ def report(rows: list[Measured], console: Console) -> None:
     heads = ("MB/s", "inst/s", "p50 ms", "p99 ms", "CPU s/GB", "CPU ms", "RSS MB")
     figures = ("mb_per_s", "instances_per_s", "p50_ms", "p99_ms", "cpu_s_per_gb", "cpu_ms", "peak_rss_mb")
     table = Table("sent", "to", *heads, "node is", box=None, padding=(0, 1))
+    for column in table.columns:
+        column.no_wrap = True
     receivers = list(dict.fromkeys(row.receiver for row in rows))
     keys = sorted({(row.workload, row.sender, row.associations) for row in rows})
     for key in keys:

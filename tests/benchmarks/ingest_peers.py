@@ -26,8 +26,12 @@ _PROPOSED = {str(JPEGLSLossless): "-xt", str(JPEG2000Lossless): "-xv"}
 
 @dataclass(frozen=True)
 class Sent:
-    """How long sending took, seconds: all of it, and each instance where the sender tells; the senders' own CPU."""
+    """How long sending took, seconds: with the senders' start, without it, each instance, where the sender tells.
 
+    cpu_s: the senders' own.
+    """
+
+    elapsed_s: float
     wall_s: float
     each_s: list[float]
     cpu_s: float
@@ -63,7 +67,7 @@ class Peers:
         used, started = _children_s(), time.perf_counter()
         processes = [_start(sender, port, out, part) for out, part in zip(outs, parts, strict=True)]
         ended = [process.wait(600) for process in processes]
-        wall, used = time.perf_counter() - started, _children_s() - used
+        elapsed, used = time.perf_counter() - started, _children_s() - used
         if any(ended):
             message = f"not every instance was taken from {sender}: exit status {ended}"
             raise RuntimeError(message)
@@ -72,7 +76,7 @@ class Peers:
             out.unlink(missing_ok=True)
         # A sender in Python times the sending itself; the start of an interpreter is not the receiver's.
         each = sorted(second for seconds in told for second in seconds)
-        return Sent(max(map(sum, told)) if told else wall, each, used)
+        return Sent(elapsed, max(map(sum, told)) if told else elapsed, each, used)
 
     def _from_orthanc(self, port: int, parts: list[list[Path]]) -> Sent:
         orthanc = self._orthanc
@@ -83,7 +87,8 @@ class Peers:
         with ThreadPoolExecutor(len(parts)) as pool:
             bodies = [[self._ids[file] for file in part] for part in parts]
             list(pool.map(lambda body: orthanc.post("/modalities/receiver/store", body), bodies))
-        return Sent(time.perf_counter() - started, [], sum(process.cpu_times()[:2]) - before)
+        elapsed = time.perf_counter() - started
+        return Sent(elapsed, elapsed, [], sum(process.cpu_times()[:2]) - before)
 
 
 def _start(sender: str, port: int, out: Path, files: list[Path]) -> subprocess.Popen[bytes]:
