@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,10 +16,10 @@ from dicom_node.core.study import InstanceHeader, Quiet, Role, StoreRequest
 from dicom_node.dimse import status
 from dicom_node.intake.judge import judge
 from dicom_node.ledger import audit, instances
+from dicom_node.ledger.blanks import Blanks
 from dicom_node.ledger.group_commit import GroupCommit
 from dicom_node.ledger.instances import Arrival, Recorded
 from dicom_node.ledger.spool import StateFolders, free_bytes
-from dicom_node.ledger.spool_file import SpoolFile
 from dicom_node.part10.header import scan
 from dicom_node.part10.writer import preface
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from dicom_node.core.identifiers import SpoolKey
     from dicom_node.ledger.database import Database
+    from dicom_node.ledger.spool_file import SpoolFile
 
 log = structlog.get_logger(__name__)
 
@@ -59,10 +58,10 @@ class Intake:
         self._ledger = ledger
         self._commits: GroupCommit[tuple[Arrival, Recorded]] = GroupCommit(ledger)
         self._folders = folders
+        self.blanks = Blanks(folders.incoming)
         self._settings = settings
         self._clock = clock
         self._on_recorded = on_recorded
-        self._serial = count()
         self._arriving: set[str] = set()
         self._arrived = threading.Condition()
 
@@ -82,7 +81,7 @@ class Intake:
                 raise Rejected(message, status.CANNOT_UNDERSTAND)
             self.check_space()
             head = preface(request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid)
-            file = SpoolFile(self._folders.incoming / f"{os.getpid()}-{next(self._serial)}", head)
+            file = self.blanks.take(head)
         return Arriving(self, request, file)
 
     def keep(self, header: InstanceHeader, digest: str, request: StoreRequest, file: SpoolFile) -> Recorded:

@@ -39,6 +39,8 @@ audit = Table(
 BEGINNING = "0" * 64
 """What stands for the hash before the first record."""
 
+_FACTS = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+_SEALED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _INSERT = Prepared(insert(audit))
 _HEAD = select(audit.c.seq, audit.c.hash).where(audit.c.seq == select(func.max(audit.c.seq)).scalar_subquery())
 
@@ -118,10 +120,10 @@ def note(
     """Add a record and return the new head; `detail` is a plain sentence without any attribute of the patient."""
     chain: Chain = connection.info["audit"]
     before = chain.head(connection)
-    text = json.dumps({k: v for k, v in facts.items() if v is not None}, sort_keys=True, ensure_ascii=False)
+    text = _FACTS.encode({k: v for k, v in facts.items() if v is not None})
     values = (before.seq + 1, before.hash, float(at), event, study, sop_instance, detail, text)
     head = Head(before.seq + 1, _seal(values))
-    _INSERT.execute(
+    _INSERT.rows(
         connection,
         seq=head.seq,
         previous=before.hash,
@@ -204,4 +206,4 @@ def _flaw(record: Record, before: Head) -> str | None:
 
 
 def _seal(values: tuple[object, ...]) -> str:
-    return hashlib.sha256(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_SEALED.encode(values).encode()).hexdigest()

@@ -63,18 +63,18 @@ _NEW_INSTANCE = Prepared(insert(instance).returning(instance.c.id))
 
 def is_known(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
     """Tell whether these very bytes were recorded before, and are still kept."""
-    return any(_is_same(row, sha256) for row in _SAME_UID.execute(connection, uid=sop_instance_uid))
+    return any(_is_same(row, sha256) for row in _SAME_UID.rows(connection, uid=sop_instance_uid))
 
 
 def is_own_result(connection: Connection, sop_instance_uid: str) -> bool:
     """Tell whether a UID is that of a result this node published."""
-    return _OWN.execute(connection, uid=sop_instance_uid).first() is not None
+    return bool(_OWN.rows(connection, uid=sop_instance_uid))
 
 
 def record(connection: Connection, arrival: Arrival, quiet: Quiet, bundle_sha256: str, now: float) -> Recorded:
     """Record an instance, open its study and, where it is a view, queue its analysis: one transaction of the caller."""
     header = arrival.header
-    earlier = _SAME_UID.execute(connection, uid=header.sop_instance_uid).all()
+    earlier = _SAME_UID.rows(connection, uid=header.sop_instance_uid)
     if any(_is_same(row, arrival.sha256) for row in earlier):
         return Recorded.DUPLICATE
     is_view = arrival.judgement.role is Role.VIEW
@@ -141,13 +141,13 @@ def _insert(connection: Connection, arrival: Arrival, study_id: int, now: float)
         "is_current": True,
         "storage": "spool",
     }
-    return int(_NEW_INSTANCE.execute(connection, **values).scalar_one())
+    return int(_NEW_INSTANCE.rows(connection, **values)[0].id)
 
 
 def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, is_view: bool) -> int:
     """Return the study's id, re-opened where a view arrived; what is no view never re-opens a reported study."""
-    row = _STUDY.execute(connection, uid=uid).first()
-    if row is None:
+    known = _STUDY.rows(connection, uid=uid)
+    if not known:
         values = {
             "study_instance_uid": uid,
             "state": "open",
@@ -156,11 +156,12 @@ def _open_study(connection: Connection, uid: str, quiet: Quiet, now: float, *, i
             "first_unreported_at": now if is_view else None,
             "closes_at": quiet.closes_at(now, now),
         }
-        return int(_NEW_STUDY.execute(connection, **values).scalar_one())
+        return int(_NEW_STUDY.rows(connection, **values)[0].id)
+    row = known[0]
     if is_view:
         first = row.first_unreported_at if row.first_unreported_at is not None else now
         closes = quiet.closes_at(first, now)
-        _REOPEN.execute(connection, key=row.id, now=now, state="open", first=first, closes=closes)
+        _REOPEN.rows(connection, key=row.id, now=now, state="open", first=first, closes=closes)
     else:
-        _TOUCH.execute(connection, key=row.id, now=now)
+        _TOUCH.rows(connection, key=row.id, now=now)
     return int(row.id)

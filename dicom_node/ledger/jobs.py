@@ -40,7 +40,7 @@ def enqueue_analysis(
 ) -> None:
     """Queue the analysis of an image by a bundle, unless it is there already, which is_new rules out."""
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if is_new or _BY_KEY.execute(connection, key=key).first() is None:
+    if is_new or not _BY_KEY.rows(connection, key=key):
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
 
 
@@ -86,7 +86,7 @@ def _enqueue(  # noqa: PLR0913 - one row's columns
         "created_at": now,
         "run_after": now,
     }
-    _NEW.execute(connection, **values)
+    _NEW.rows(connection, **values)
 
 
 def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:

@@ -29,7 +29,7 @@ class StateFolders:
 
     @property
     def incoming(self) -> Path:
-        """Files being written; whatever lies here at start was never acknowledged."""
+        """Files being written, and empty ones for what comes; at start some may be kept instances by another name."""
         return self.root / "incoming"
 
     @property
@@ -130,13 +130,12 @@ class StateFolders:
             fsync_folder(self.quarantine)
 
     def clear_leftovers(self) -> None:
-        """Remove what a crash left half-written: nothing in here was ever acknowledged or published."""
-        for folder in (self.incoming, self.work):
-            for entry in folder.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+        """Remove what a crash left half-written: nothing in here was ever published."""
+        for entry in self.work.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def write_durably(target: Path, temporary: Path, chunks: Iterable[bytes]) -> None:

@@ -19,12 +19,21 @@ _START_WRITE_BACK = 2  # SYNC_FILE_RANGE_WRITE
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class SpoolFile:
-    """A file under a temporary name; `publish` gives it its own, `discard` removes it. Every method raises OSError."""
+def create(name: Path) -> int:
+    """Make a new file and return its descriptor. Raises OSError."""
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
-    def __init__(self, temporary: Path, head: bytes) -> None:
+
+class SpoolFile:
+    """A file under a temporary name; `publish` gives it its own, `discard` removes it. Every method raises OSError.
+
+    has_lasting_name: the temporary name is there already, an empty file, and survives a power cut.
+    """
+
+    def __init__(self, temporary: Path, head: bytes, *, has_lasting_name: bool = False) -> None:
         self._path = temporary
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._has_lasting_name = has_lasting_name
+        self._descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC) if has_lasting_name else create(temporary)
         self._head = len(head)
         self._unwritten = [memoryview(head)]  # with the first pieces, in one call
         self._written = self._sent_back = 0
@@ -57,16 +66,17 @@ class SpoolFile:
     def publish(self, target: Path) -> None:
         """Give the file its final name so that after a power cut it is there whole or not at all.
 
-        fsync > rename > fsync of the folder. The caller discards it where this raises.
+        sync > rename > sync of the folder. A lasting name needs no other: after a power cut the file bears the one or
+        the other, and the start moves it home. The caller discards it where this raises.
         """
-        folder = target.parent
-        os.fsync(self._descriptor)
+        os.fdatasync(self._descriptor)
         try:
-            self._path.rename(target)
+            os.rename(self._path, target)  # noqa: PTH104 - for each instance
         except FileNotFoundError:  # the first file of this folder
-            make_folder(folder)
+            make_folder(target.parent)
             self._path.rename(target)
-        fsync_folder(folder)
+        if not self._has_lasting_name:
+            fsync_folder(target.parent)
         self._close()
 
     def discard(self) -> None:

@@ -51,6 +51,12 @@ def storage_of(connection: Connection, prefix: str) -> dict[str, str]:
     return {row.spool_key: row.storage for row in rows}
 
 
+def keys_of(connection: Connection, sop_instance_uid: str) -> set[SpoolKey]:
+    """Return the spool keys of every instance under a UID whose bytes are kept, replaced ones among them."""
+    kept = (instance.c.sop_instance_uid == sop_instance_uid) & (instance.c.storage == "spool")
+    return {SpoolKey(key) for key in connection.execute(select(instance.c.spool_key).where(kept)).scalars()}
+
+
 def note_loss(connection: Connection, instance_id: int, loss: Loss, now: float) -> bool:
     """Write down that an instance's bytes are no longer what was received; the same bytes may be sent again.
 

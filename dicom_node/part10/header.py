@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydicom.datadict import dictionary_VR
@@ -46,6 +47,11 @@ _WANTED = {
     0x0020000E: "series_instance_uid",
 }
 _PIXEL_LEVELS = 2  # the data set and its pixel data
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_PLAIN_LONG_VRS = _LONG_VRS - {b"SQ"}
+_ELEMENT = struct.Struct("<HH2sH")
+_LONG_LENGTH = struct.Struct("<L")
+_LONG_HEADER_SIZE = 12
 _BLANK_VRS = frozenset((b"  ", b"??", b"--"))  # what old toolkits write for an unknown VR, with a two-byte length
 _MAX_VALUE = 1024  # none of the wanted attributes may be longer than 64 characters; more is never copied
 
@@ -125,9 +131,13 @@ def _text(raw: memoryview) -> str:
 
 
 def _top_level(data: memoryview, transfer_syntax_uid: str) -> Iterator[tuple[int, int, int]]:
-    """Yield (tag, start, end) of every top-level element's value, walking nested ones only to check the bounds."""
+    """Yield (tag, start, end) of the value of each top-level element that is looked for, and of some others.
+
+    Nested ones are walked over only to check the bounds.
+    """
     walker = _Walker(data, transfer_syntax_uid)
     while walker.position < len(data):
+        yield from walker.plain()
         element = walker.step()
         if element is not None:
             yield element
@@ -143,6 +153,33 @@ class _Walker:
         encoding = {IMPLICIT_LITTLE: _IMPLICIT, EXPLICIT_BIG: _EXPLICIT_BIG}.get(transfer_syntax_uid, _EXPLICIT)
         self._levels = [_Level(len(data), encoding, holds_items=False)]
         self._elements = self._items = 0
+
+    def plain(self) -> Iterator[tuple[int, int, int]]:
+        """Move over the plain top-level elements from here on and yield those that are looked for.
+
+        In one loop, since they are nearly all: a fifth of the time that `step` takes, to which everything is left that
+        is not plain (a sequence, an undefined length, an unknown VR, the end, what is broken).
+        """
+        if len(self._levels) > 1 or self._levels[0].encoding is not _EXPLICIT:
+            return
+        data, position, last = self.data, self.position, len(self.data) - _LONG_HEADER_SIZE
+        header_at, length_at = _ELEMENT.unpack_from, _LONG_LENGTH.unpack_from
+        while position <= last and self._elements < MAX_ELEMENTS:
+            group, element, vr, length = header_at(data, position)
+            start = position + 8
+            if vr not in _SHORT_VRS:
+                if vr not in _PLAIN_LONG_VRS:
+                    break
+                (length,) = length_at(data, start)
+                start += 4
+            end = start + length  # of an undefined length, far behind the end
+            if end > len(data) or group == 0xFFFE:  # noqa: PLR2004 - items and delimiters have no VR (PS3.5 7.5)
+                break
+            self._elements += 1
+            self.position = position = end
+            tag = group << 16 | element
+            if tag in _WANTED or tag in _PIXELS:
+                yield tag, start, end
 
     def step(self) -> tuple[int, int, int] | None:
         """Read one element or item header and move on; return it where it is a top-level element with a value."""
@@ -290,6 +327,7 @@ class _Walker:
         raise MalformedDataSet(message)
 
 
+@lru_cache(maxsize=4096)
 def _implicit_vr(tag: int) -> bytes:
     """Return b"SQ" for the sequences of the standard, else nothing: only sequences are walked into."""
     if tag & 0x00010000:  # private: unknown without its dictionary, read as bytes

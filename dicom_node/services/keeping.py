@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dicom_node.core.study import StoreRequest
     from dicom_node.dimse.scp import Sink
+    from dicom_node.ledger.blanks import Blanks
     from dicom_node.ledger.database import Database
     from dicom_node.ledger.purging import Holdings
     from dicom_node.ledger.space import Space
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 _EVERY_S = 5.0
 _PURGE_EVERY_S = 3600.0
 _BATCH = 200
+_BLANKS_AGAIN_S = 1.0
 _DAY_S = 86400.0
 
 
@@ -115,6 +117,18 @@ class Keeper:
             self._folders.instance_path(key).unlink(missing_ok=True)
         for folder in held.folders:
             shutil.rmtree(self._folders.root / folder, ignore_errors=True)
+
+
+def keep_blanks(blanks: Blanks, stopping: threading.Event) -> None:
+    """Keep empty files ready for what comes, until the node stops; a full disk is the receiving thread's to report."""
+    while not stopping.is_set():
+        try:
+            blanks.fill()
+        except OSError as error:
+            log.debug("blanks.failed", cause=type(error).__name__)
+            stopping.wait(_BLANKS_AGAIN_S)
+        blanks.wait(_EVERY_S)
+    blanks.clear()
 
 
 class GuardedIntake:

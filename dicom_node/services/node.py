@@ -19,6 +19,7 @@ from dicom_node import settings as configuration
 from dicom_node.core.errors import LedgerError, LedgerUnavailable, SettingsError, StateFolderBusy
 from dicom_node.dimse.scp import StorageScp
 from dicom_node.intake.accept import Intake
+from dicom_node.intake.homing import bring_home
 from dicom_node.ledger import audit, jobs, outbox, studies
 from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.space import Space
@@ -32,7 +33,7 @@ from dicom_node.services.control import Control
 from dicom_node.services.couriers import Couriers
 from dicom_node.services.digest import installed_bundle
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
-from dicom_node.services.keeping import GuardedIntake, Keeper
+from dicom_node.services.keeping import GuardedIntake, Keeper, keep_blanks
 from dicom_node.services.notify import Notifier
 from dicom_node.services.scrubbing import Scrubber
 from dicom_node.services.software import installed_software, settings_digest
@@ -183,6 +184,7 @@ class Node:
         self._accepting = False
         self._bell.ring()
         self._scp.stop()
+        self._intake.blanks.stir()
         self.threads.join(_STOP_S)
         self._auditor.note_stop()
         self._ledger.close()
@@ -248,6 +250,7 @@ class Node:
 
     def _recover(self) -> None:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
+        bring_home(self._ledger, self._folders)
         self._folders.clear_leftovers()
         self._auditor.note_start(self._settings, self._software, self._bundle_sha256)
         with self._ledger.transaction() as connection:
@@ -266,6 +269,7 @@ class Node:
         self.threads.start("control", control.run)
         self.threads.start("auditor", self._auditor.run)
         self.threads.start("keeper", self._keeper.run, _PURGE_S)
+        self.threads.start("blanks", lambda: keep_blanks(self._intake.blanks, stopping))
         self.threads.start("scrubber", self._scrubber().run, _READ_S)
         if self._settings.audit.syslog:
             from dicom_node.services.syslog import SyslogSender  # noqa: PLC0415 - only where there is one

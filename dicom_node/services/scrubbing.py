@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 from typing import TYPE_CHECKING
 
 import structlog
 
 from dicom_node.core.errors import MalformedDataSet
 from dicom_node.core.identifiers import SpoolKey, is_usable_uid, spool_key
+from dicom_node.intake.homing import spooled
 from dicom_node.intake.judge import judge
 from dicom_node.ledger import audit, instances, storage
 from dicom_node.ledger.instances import Arrival
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.progress import read_progress, write_progress
 from dicom_node.ledger.spool import data_set_digest
-from dicom_node.part10.file_head import split
-from dicom_node.part10.header import scan
 from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
@@ -113,10 +111,11 @@ class Scrubber:
 
     def _adopt(self, file: Path) -> bool:
         try:
-            header, digest, size = _read(file)
+            header, data = spooled(file)
         except (MalformedDataSet, ValueError):
             self._set_aside(file)
             return False
+        digest, size = hashlib.sha256(data).hexdigest(), len(data)
         key = spool_key(header.sop_instance_uid, digest)
         usable = is_usable_uid(header.sop_instance_uid) and is_usable_uid(header.study_instance_uid)
         if not usable or self._folders.instance_path(key) != file:
@@ -138,15 +137,3 @@ class Scrubber:
             detail = f"{file.name}: no whole instance; set aside in {self._folders.quarantine.name}/"
             audit.note(connection, self._clock(), "file.set-aside", detail=detail)
         log.error("file.set-aside", file=file.name)
-
-
-def _read(file: Path) -> tuple[InstanceHeader, str, int]:
-    """Return a spool file's header, the digest of its data set, and its size; only what is looked at is read.
-
-    Raises MalformedDataSet, or ValueError for an empty file.
-    """
-    with file.open("rb") as handle:
-        whole = memoryview(mmap.mmap(handle.fileno(), 0, prot=mmap.PROT_READ))
-    syntax, start = split(whole)
-    data = whole[start:]
-    return scan(data, syntax), hashlib.sha256(data).hexdigest(), len(data)

@@ -1,7 +1,8 @@
 """Receiving: the node beside Orthanc and DCMTK's storescp, in one run, round after round, medians and ratios.
 
-Workload A is 10 MB a DX image, B 0.5 MB a CR image. The node answers when file, folder and ledger are synced; Orthanc
-syncs its file; storescp nothing. Read ratios within one run, never figures of different runs.
+Workload A is 10 MB a DX image, B 0.5 MB a CR image, C and D a CR plate as JPEG-LS and as JPEG 2000, 3.1 MB. The node
+answers when file and ledger are synced; Orthanc syncs its file; storescp nothing. Every guard of the node is on. Read
+ratios within one run, never figures of different runs; where others use the machine, read the CPU.
 """
 
 from __future__ import annotations
@@ -11,29 +12,19 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
-from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.part10.writer import encode
-from tests.benchmarks.ingest_receivers import CALLED, RECEIVERS, Receiver
+from tests.benchmarks.ingest_peers import SENDERS, Peers
+from tests.benchmarks.ingest_receivers import RECEIVERS, Receiver
+from tests.benchmarks.ingest_workloads import WORKLOADS, make
 from tests.support.sender import storescu
 
-_WORKLOADS = {
-    "A": ("1.2.840.10008.5.1.4.1.1.1.1", "DX", 2500, 2000),
-    "B": ("1.2.840.10008.5.1.4.1.1.1", "CR", 512, 512),
-}
-_VIEWS = 4  # of a study
 #: What the node is to reach, as a multiple of a receiver's rate: (workload, associations) > {receiver: multiple}.
 _GOALS = {
     ("A", 1): {"orthanc": 3.0, "storescp": 1.0},
@@ -45,7 +36,7 @@ _GOALS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of one receiver; foreign is the share of the machine that neither receiver nor senders used."""
+    """One run of one receiver; cpu_ms: of an instance; foreign: the machine's share that others than these two used."""
 
     workload: str
     sender: str
@@ -53,8 +44,10 @@ class Measured:
     receiver: str
     mb_per_s: float
     instances_per_s: float
+    p50_ms: float | None
     p99_ms: float | None
     cpu_s_per_gb: float
+    cpu_ms: float
     peak_rss_mb: float
     foreign: float
 
@@ -62,11 +55,12 @@ class Measured:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--rounds", type=int, default=5, help="rounds, each with every receiver (default %(default)s)")
-    parser.add_argument("--instances", type=int, nargs=2, default=[40, 200], metavar=("A", "B"), help="in one run")
+    parser.add_argument("--instances", type=int, nargs="+", default=[40, 200], help="of A, B, C, D in one run")
     parser.add_argument("--associations", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--senders", nargs="+", default=["raw"], choices=["raw", "storescu", "dcmsend"])
-    parser.add_argument("--workloads", nargs="+", default=["A", "B"], choices=list(_WORKLOADS))
-    parser.add_argument("--json", type=Path, help="write every run to this file")
+    parser.add_argument("--senders", nargs="+", default=["raw"], choices=SENDERS)
+    parser.add_argument("--receivers", nargs="+", default=list(RECEIVERS), choices=list(RECEIVERS))
+    parser.add_argument("--workloads", nargs="+", default=["A", "B"], choices=list(WORKLOADS))
+    parser.add_argument("--output", "--json", type=Path, dest="output", help="write every run to this file")
     parser.add_argument("--folder", type=Path, help="where to receive: the disk that is measured (default: temporary)")
 
 
@@ -77,89 +71,59 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         console.print(f"not installed: {', '.join(missing) or 'storescu'} (apt-get install orthanc dcmtk)")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-ingest-", dir=arguments.folder))
-    counts = dict(zip(_WORKLOADS, arguments.instances, strict=True))
+    counts = dict(zip(WORKLOADS, arguments.instances))  # noqa: B905 - the last may be left out
     rows: list[Measured] = []
+    peers = Peers(folder)
     try:
-        files = {name: make(folder / name, name, counts[name]) for name in arguments.workloads}
+        files = {name: make(folder / name, name, counts.get(name, 60)) for name in arguments.workloads}
         for _ in range(arguments.rounds):
-            for workload in arguments.workloads:
-                for sender in arguments.senders:
-                    for associations in arguments.associations:
-                        key = (workload, sender, associations)
-                        rows += [measure(receiver, files[workload], key, folder) for receiver in RECEIVERS]
-                        if arguments.json:
-                            arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+            for key in _keys(arguments):
+                peers.prepare(key[1], files[key[0]])
+                rows += [measure(receiver, files[key[0]], key, peers, folder) for receiver in arguments.receivers]
+                if arguments.output:
+                    arguments.output.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     finally:
+        peers.close()
         shutil.rmtree(folder, ignore_errors=True)
     report(rows, console)
     return 0
 
 
-def make(folder: Path, workload: str, count: int) -> list[Path]:
-    """Write instances of one kind, each with UIDs and pixels of its own, neither zeros nor pure noise."""
-    folder.mkdir(parents=True)
-    sop_class, modality, rows, columns = _WORKLOADS[workload]
-    noise = np.random.default_rng(1).integers(0, 64, (rows, columns), dtype=np.uint16)
-    plane = noise + np.linspace(0, 16000, columns, dtype=np.uint16)
-    files = []
-    for number in range(count):
-        if number % _VIEWS == 0:
-            study = generate_uid()
-        ds = Dataset()
-        ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = sop_class, generate_uid(), modality
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, generate_uid()
-        ds.PatientName, ds.PatientID, ds.BodyPartExamined = "Bench^Phantom", f"BENCH{number}", "HAND"
-        ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = rows, columns, 1, "MONOCHROME2"
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 14, 13, 0
-        ds.add_new(0x7FE00010, "OW", np.roll(plane, number, axis=1).tobytes())
-        files.append(folder / f"{number:04d}.dcm")
-        files[-1].write_bytes(encode(ds))
-    return files
+def _keys(arguments: argparse.Namespace) -> list[tuple[str, str, int]]:
+    """Return what is measured in a round: (workload, sender, associations)."""
+    return [
+        (workload, sender, associations)
+        for workload in arguments.workloads
+        for sender in arguments.senders
+        for associations in arguments.associations
+    ]
 
 
-def measure(name: str, files: list[Path], key: tuple[str, str, int], folder: Path) -> Measured:
+def measure(name: str, files: list[Path], key: tuple[str, str, int], peers: Peers, folder: Path) -> Measured:
     """Send all files to a fresh receiver, split over the associations, and return what it took."""
     _, sender, associations = key
     size = sum(file.stat().st_size for file in files)
     with Receiver(name, folder / "receiver") as receiver:
         os.sync()
-        parts = [files[start::associations] for start in range(associations)]
-        outs = [folder / f"seconds-{start}.json" for start in range(associations)]
-        cpu, busy, mine, started = receiver.cpu_s(), _busy_s(), _children_s(), time.perf_counter()
-        senders = [_start(sender, receiver.port, out, part) for out, part in zip(outs, parts, strict=True)]
-        ended = [process.wait(600) for process in senders]
-        elapsed = time.perf_counter() - started
-        cpu, busy, mine = receiver.cpu_s() - cpu, _busy_s() - busy, _children_s() - mine
-    if any(ended):
-        message = f"{name} did not take every instance from {sender}: exit status {ended}"
-        raise RuntimeError(message)
-    lasted = sorted(second for out in outs if out.exists() for second in json.loads(out.read_text()))
-    # The raw sender times the sending itself; the start of a Python interpreter is not the receiver's.
-    spans = [sum(json.loads(out.read_text())) for out in outs if out.exists()]
-    wall = max(spans) if spans else elapsed
-    for out in outs:
-        out.unlink(missing_ok=True)
+        cpu, busy = receiver.cpu_s(), _busy_s()
+        sent = peers.send(sender, receiver.port, [files[start::associations] for start in range(associations)])
+        cpu, busy = receiver.cpu_s() - cpu, _busy_s() - busy
     return Measured(
         *key,
         receiver=name,
-        mb_per_s=size / wall / 1e6,
-        instances_per_s=len(files) / wall,
-        p99_ms=lasted[int(len(lasted) * 0.99)] * 1e3 if lasted else None,
+        mb_per_s=size / sent.wall_s / 1e6,
+        instances_per_s=len(files) / sent.wall_s,
+        p50_ms=_percentile(sent.each_s, 0.5),
+        p99_ms=_percentile(sent.each_s, 0.99),
         cpu_s_per_gb=cpu / (size / 1e9),
+        cpu_ms=cpu / len(files) * 1e3,
         peak_rss_mb=receiver.peak_rss / 1e6,
-        foreign=max(0.0, busy - cpu - mine) / (elapsed * (os.cpu_count() or 1)),
+        foreign=max(0.0, busy - cpu - sent.cpu_s) / (sent.elapsed_s * (os.cpu_count() or 1)),
     )
 
 
-def _start(sender: str, port: int, out: Path, files: list[Path]) -> subprocess.Popen[bytes]:
-    names = [str(file) for file in files]
-    if sender == "raw":
-        line = [sys.executable, "-m", "tests.benchmarks.ingest_sender", str(port), CALLED, str(out), *names]
-    else:
-        program = str(Path(storescu() or "storescu").with_name(sender))
-        quiet = ["-q", "-R", "-nh"] if sender == "storescu" else ["-q", "-dn"]
-        line = [program, *quiet, "-aec", CALLED, "127.0.0.1", str(port), *names]
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, env={**os.environ, "TCP_NODELAY": "1"})
+def _percentile(seconds: list[float], share: float) -> float | None:
+    return seconds[int(len(seconds) * share)] * 1e3 if seconds else None
 
 
 def _busy_s() -> float:
@@ -167,32 +131,31 @@ def _busy_s() -> float:
     return float(used.user + used.system + used.irq + used.softirq + used.steal)
 
 
-def _children_s() -> float:
-    used = os.times()
-    return used.children_user + used.children_system
-
-
 def report(rows: list[Measured], console: Console) -> None:
-    """Print medians, and the node's rate as a multiple of each peer's beside its goal."""
-    table = Table(
-        "workload", "sender", "assoc.", "receiver", "MB/s", "inst/s", "p99 ms", "CPU s/GB", "RSS MB", "node is"
-    )
+    """Print medians, and the node's rate as a multiple of each peer's, its goal in brackets."""
+    heads = ("MB/s", "inst/s", "p50 ms", "p99 ms", "CPU s/GB", "CPU ms", "RSS MB")
+    figures = ("mb_per_s", "instances_per_s", "p50_ms", "p99_ms", "cpu_s_per_gb", "cpu_ms", "peak_rss_mb")
+    table = Table("sent", "to", *heads, "node is", box=None, padding=(0, 1))
+    for column in table.columns:
+        column.no_wrap = True
+    receivers = list(dict.fromkeys(row.receiver for row in rows))
     keys = sorted({(row.workload, row.sender, row.associations) for row in rows})
     for key in keys:
-        rates = {name: _median(rows, key, name, "mb_per_s") for name in RECEIVERS}
-        for name in RECEIVERS:
-            figures = ("mb_per_s", "instances_per_s", "p99_ms", "cpu_s_per_gb", "peak_rss_mb")
+        rates = {name: _median(rows, key, name, "mb_per_s") for name in receivers}
+        for name in receivers:
             cells = [_cell(_median(rows, key, name, figure)) for figure in figures]
-            table.add_row(key[0], key[1], str(key[2]), name, *cells, _ratio(key, name, rates))
+            table.add_row(f"{key[0]} {key[1]} x{key[2]}", name, *cells, _ratio(key, name, rates))
     console.print(table)
-    console.print(f"medians of {len(rows) // max(1, len(keys) * len(RECEIVERS))} rounds; TCP_NODELAY everywhere")
+    rounds = len(rows) // max(1, len(keys) * len(receivers))
+    foreign = statistics.median(row.foreign for row in rows)
+    console.print(f"medians of {rounds} rounds; TCP_NODELAY everywhere; others used {foreign:.0%} of the machine")
 
 
 def _ratio(key: tuple[str, str, int], name: str, rates: dict[str, float]) -> str:
-    if name == "node":
+    if name == "node" or "node" not in rates:
         return ""
     goal = _GOALS.get((key[0], key[2]), {}).get(name)
-    return f"{rates['node'] / rates[name]:.2f}x" + (f" (goal {goal:g})" if goal else "")
+    return f"{rates['node'] / rates[name]:.2f}x" + (f" ({goal:g})" if goal else "")
 
 
 def _median(rows: list[Measured], key: tuple[str, str, int], name: str, figure: str) -> float:

@@ -18,7 +18,7 @@ from rich.table import Table
 from dicom_node.dimse.pdu import HEADER
 from tests.benchmarks import bombs
 from tests.benchmarks.bombs import Seen
-from tests.support.node import Node
+from tests.support.node import Node, unfinished
 from tests.support.system import BUNDLE
 from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, c_store_rq, context, echo_answered, p_data, pdv
 from tests.unit.part10.test_header import a_radiograph, encoded
@@ -127,7 +127,7 @@ def _endless_object(node: Node) -> Seen:
             peer.send(block)
             sent += 1
             peak = max(peak, _rss(node) - before)
-    left = list((node.state_dir / "incoming").iterdir())
+    left = unfinished(node.state_dir)
     held = peak <= 32.0 and not left and sent < 2000
     return Seen(
         "C6", "cut at the cap, no file left, RSS + 32 MB at most", f"RSS {peak:+.1f} MB, files {len(left)}", held

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 import psutil
 import pytest
 
-from tests.support.node import Node
+from tests.support.node import Node, unfinished
 from tests.support.waiting import until
 from tests.support.wire import (
     ABORT,
@@ -72,7 +72,7 @@ def unharmed(node):
     until(lambda: process.num_threads() <= quiet_threads(node), 10, "the threads of all hostile peers are gone")
     echo_answered(node.port)
     assert node.events("association.failed") == node.events("thread.failed") == []
-    assert list((node.state_dir / "incoming").iterdir()) == []
+    assert unfinished(node.state_dir) == []
 
 
 _QUIET: dict[int, int] = {}

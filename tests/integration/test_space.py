@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import require
 from tests.support import syscalls
-from tests.support.node import Node, command
+from tests.support.node import Node, command, unfinished
 from tests.support.sender import RawSender
 from tests.support.waiting import until
 
@@ -37,7 +37,7 @@ def test_c40_a_failed_sync_is_refused_and_so_is_all_that_follows_until_the_disk_
     study, later = factory.study(views=2), factory.study(views=1)
     process = node.process("node")
     assert process is not None
-    line = ["strace", "-f", "-p", str(process.pid), "-o", "/dev/null", "-e", "inject=fsync:error=EIO:when=1+"]
+    line = ["strace", "-f", "-p", str(process.pid), "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO:when=1+"]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         assert "attached" in tracer.stderr.readline()
@@ -49,7 +49,7 @@ def test_c40_a_failed_sync_is_refused_and_so_is_all_that_follows_until_the_disk_
     assert [event["reason"] for event in node.events("device.failed")] == ["storage failed (EIO)"]
     until(lambda: node.events("device.recovered"), 20, "the disk is tried again", every_s=0.2)
     assert node.process("node").pid == process.pid, "without a restart"
-    assert list((node.state_dir / "incoming").iterdir()) == []
+    assert unfinished(node.state_dir) == []
     assert all(answer.stored for answer in RawSender(node.port).send_all(study.files))
     assert {row["sop_instance_uid"] for row in node.instances()} == set(study.sop_instance_uids)
 

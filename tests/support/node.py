@@ -231,6 +231,11 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) else None
 
 
+def unfinished(state_dir: Path) -> list[Path]:
+    """Return the files that something was received into and that nobody completed or removed."""
+    return [file for file in (state_dir / "incoming").iterdir() if file.stat().st_size]
+
+
 def moment(event: dict[str, Any]) -> float:
     """Return when an event was logged, in epoch seconds."""
     stamp = event.get("timestamp") or event.get("time") or event.get("ts")

@@ -2,7 +2,8 @@
 
 The model knows nothing of a journal's kindness. A file's bytes last from the sync of that file on, a name in a folder
 from the sync of that folder on. What waits for a sync at the cut is dropped (strict), or survives by chance, a prefix
-of each folder's changes and any of a file's writes, whole or torn at a sector (lenient).
+of each folder's changes and any of a file's writes, whole or torn at a sector (lenient). One thing is promised, as by
+every file system with a journal: a rename from one folder to another is one change. It is lost or survives in both.
 """
 
 from __future__ import annotations
@@ -57,23 +58,44 @@ class File:
 
 
 @dataclass(eq=False)
+class Change:
+    """A change of names that happens as a whole: (folder, name, what it names; None: removed)."""
+
+    parts: list[tuple[Folder, str, File | Folder | None]]
+
+    def make(self) -> None:
+        """Do it, and let it wait for a sync."""
+        for folder, name, what in self.parts:
+            _rename(folder.now, name, what)
+            folder.pending.append(self)
+
+    def commit(self) -> None:
+        """Make it safe, after all that came before it in its folders."""
+        for folder, _, _ in self.parts:
+            while self in folder.pending and folder.pending[0] is not self:
+                folder.pending[0].commit()
+        for folder, name, what in self.parts:
+            if self in folder.pending:
+                folder.pending.remove(self)
+                _rename(folder.safe, name, what)
+
+
+@dataclass(eq=False)
 class Folder:
-    """A folder: the names that are safe, and the changes (name, what it names; None: removed) that wait for a sync."""
+    """A folder: the names that are safe, and the changes that wait for a sync."""
 
     safe: dict[str, File | Folder] = field(default_factory=dict)
     now: dict[str, File | Folder] = field(default_factory=dict)
-    pending: list[tuple[str, File | Folder | None]] = field(default_factory=list)
+    pending: list[Change] = field(default_factory=list)
 
     def change(self, name: str, what: File | Folder | None) -> None:
         """Give or take a name."""
-        self.pending.append((name, what))
-        _rename(self.now, name, what)
+        Change([(self, name, what)]).make()
 
     def sync(self) -> None:
         """Make every name safe."""
-        for name, what in self.pending:
-            _rename(self.safe, name, what)
-        self.pending.clear()
+        while self.pending:
+            self.pending[0].commit()
 
 
 class Disk:
@@ -157,8 +179,11 @@ class Disk:
         if source.startswith(f"{self._root}/"):
             (before, name), (after, new) = self._place(source), self._place(target)
             what = before.now[name]
-            after.change(new, what)
-            before.change(name, None)
+            if after is before:
+                after.change(new, what)
+                before.change(name, None)
+            else:
+                Change([(after, new, what), (before, name, None)]).make()
 
     def _unlink(self, call: Call) -> None:
         path = os.fsdecode(call.texts()[0])
@@ -178,7 +203,12 @@ class Disk:
         return folder, name
 
     def cut(self, target: Path, dice: random.Random | None) -> None:
-        """Write what the disk holds after a power cut now; dice: lenient, what waits may survive by chance."""
+        """Write what the disk holds after a power cut now; dice: lenient, what waits may survive by chance.
+
+        The disk itself is then what is left of it.
+        """
+        if dice is not None:
+            _survive(self.top, dice)
         _write_folder(self.top, target, dice)
 
 
@@ -212,13 +242,19 @@ def _apply(content: bytearray, write: tuple[int, bytes | None]) -> None:
     content[offset : offset + len(data)] = data
 
 
+def _survive(folder: Folder, dice: random.Random) -> None:
+    """Let some of the first changes that wait in each folder be safe."""
+    for _ in range(dice.randint(0, len(folder.pending))):
+        if folder.pending:  # what another folder shares with this one may be safe already
+            folder.pending[0].commit()
+    for what in list(folder.safe.values()):
+        if isinstance(what, Folder):
+            _survive(what, dice)
+
+
 def _write_folder(folder: Folder, target: Path, dice: random.Random | None) -> None:
     target.mkdir(mode=0o700)
-    names = dict(folder.safe)
-    if dice is not None:
-        for name, what in folder.pending[: dice.randint(0, len(folder.pending))]:
-            _rename(names, name, what)
-    for name, what in names.items():
+    for name, what in folder.safe.items():
         if isinstance(what, Folder):
             _write_folder(what, target / name, dice)
         else:

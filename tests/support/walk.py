@@ -22,6 +22,7 @@ from dicom_node.core.errors import LedgerError, LedgerUnavailable, Rejected
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.study import Quiet, StoreRequest
 from dicom_node.intake.accept import Intake, IntakeSettings
+from dicom_node.intake.homing import bring_home
 from dicom_node.ledger import jobs, outbox, results, studies
 from dicom_node.ledger.audit import verify
 from dicom_node.ledger.database import Database, open_ledger
@@ -72,8 +73,9 @@ class Walk:
     def run(self) -> None:
         """Recover, receive everything, answer it and deliver it."""
         self.folders.create()
-        self.folders.clear_leftovers()
         ledger = open_ledger(self.folders.ledger)
+        bring_home(ledger, self.folders)
+        self.folders.clear_leftovers()
         self._recover(ledger)
         for stage in (self._receive, self._answer, self._deliver):
             self._patiently(stage, ledger)
@@ -108,6 +110,7 @@ class Walk:
     def _receive(self, ledger: Database) -> None:
         settings = IntakeSettings(_QUIET, BUNDLE, reserve_bytes=0)
         intake = Intake(ledger, self.folders, settings, self._clock, lambda: None)
+        intake.blanks.fill(3)  # the last of four instances finds none
         for sent in instances():
             sink = intake.open(StoreRequest(CR, sent.uid, EXPLICIT_LITTLE, "MODALITY", "127.0.0.1"))
             try:
@@ -117,6 +120,7 @@ class Walk:
                 sink.abort()  # as the association does
                 raise
             self._acknowledged(sent.uid)
+        intake.blanks.clear()
 
     def _answer(self, ledger: Database) -> None:
         with ledger.transaction() as connection:

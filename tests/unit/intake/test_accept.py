@@ -131,7 +131,7 @@ def test_c39_below_the_reserve_the_peer_keeps_the_instance(intake, folders, monk
     assert accept(intake, received()) is Recorded.NEW
 
 
-@pytest.mark.parametrize("call", ["open", "writev", "fsync"])
+@pytest.mark.parametrize("call", ["open", "writev", "fdatasync"])
 def test_c39_c40_a_failing_disk_is_answered_out_of_resources_with_nothing_left(intake, folders, monkeypatch, call):
     def broken(*_arguments, **_more):
         raise OSError(28, "No space left on device")

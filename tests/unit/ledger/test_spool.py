@@ -47,11 +47,9 @@ def test_a_published_folder_replaces_an_orphan_and_keeps_its_digest(tmp_path):
 def test_leftovers_are_cleared_and_instances_are_not(tmp_path):
     folders = StateFolders(tmp_path / "state")
     folders.create()
-    (folders.incoming / "1-2").write_bytes(b"half")
     (folders.work / "1-1").mkdir()
     (folders.instances / "kept.dcm").write_bytes(b"whole")
     folders.clear_leftovers()
-    assert not list(folders.incoming.iterdir())
     assert not list(folders.work.iterdir())
     assert (folders.instances / "kept.dcm").exists()
     assert folders.root.stat().st_mode & 0o077 == 0

@@ -138,6 +138,25 @@ def test_one_changed_byte_is_read_or_refused(place, value):
     assert "Secret" not in refused
 
 
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4), st.integers(0, 400))
+def test_the_loop_over_plain_elements_finds_what_a_step_each_finds(changes, cut):
+    data = bytearray(encoded(a_radiograph()))
+    for place, value in changes:
+        data[place % len(data)] = value
+    whole = bytes(data[: len(data) - cut] if cut % 3 == 0 else data)
+    with pytest.MonkeyPatch.context() as patch:
+        found = _outcome(whole)
+        patch.setattr(header._Walker, "plain", lambda _walker: iter(()))
+        assert found == _outcome(whole)
+
+
+def _outcome(data):
+    try:
+        return scan(data, EXPLICIT_LITTLE)
+    except MalformedDataSet as error:
+        return str(error)
+
+
 def test_every_shared_file_is_read_or_refused(shared_data):
     pydicom = pytest.importorskip("pydicom")
     read = 0
