@@ -142,7 +142,7 @@ def _queue_age(facts: Facts, queue: Queue) -> float:
 
 
 def _age(facts: Facts, times: list[float]) -> float:
-    return max((facts.now - at for at in times), default=0.0)
+    return max((0.0, *(facts.now - at for at in times)))
 
 
 def _counters(counts: Counts) -> Iterator[Metric]:
