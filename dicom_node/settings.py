@@ -169,7 +169,7 @@ class KeepSettings(_Section):
     """How long bytes are kept, and the room that is kept free for them."""
 
     days: float = Field(default=90.0, ge=0, le=36500)
-    """Days after which a study's bytes are removed, counted from when its results were stored everywhere; 0: never."""
+    """Days, of the node's running, from when its results were stored everywhere until a study's bytes go; 0: never."""
     soft_reserve_mib: int = Field(default=2048, ge=0)
     """Free space, MiB, below which no new association is accepted; node.reserve_mib is the hard limit."""
     ledger_reserve_mib: int = Field(default=64, ge=0, le=4096)

@@ -50,8 +50,14 @@ def _facts(folder: Path, bundle: Bundle) -> dict[str, Any]:
         "p_low": gate.p_low,
         "p_high": gate.p_high,
         "intended_use": bundle.intended_use.statement,
+        "demands": _demands(bundle),
         "demonstration": manifest.demonstration,
     }
+
+
+def _demands(bundle: Bundle) -> dict[str, bool]:
+    use = bundle.intended_use
+    return {"body part": use.body_part_required, "age or birth date": use.age_required}
 
 
 def _print(bundle: Bundle) -> None:
@@ -63,6 +69,9 @@ def _print(bundle: Bundle) -> None:
         told = "too few fractures to certify: inconclusive only" if region.p_low is None else f"{region.p_low:.3f}"
         print(f"  {region.name:<12}{told}")
     print(f"intended use  {bundle.intended_use.statement}")
+    demands = [one for one, is_so in _demands(bundle).items() if is_so]
+    if demands:
+        print(f"demands       {' and '.join(demands)}: an image that does not state it is not analysed")
     if manifest.demonstration:
         print("A demonstration model: not for clinical use.")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from dicom_node import overrides
 from dicom_node import settings as configuration
+from dicom_node.cli.unheard import unheard
 from dicom_node.cli.words import print_json
+from dicom_node.core.running import EARLIEST
 from dicom_node.destination_settings import address_of
 from dicom_node.dimse import tls
 from dicom_node.dimse.tls import TlsFiles
@@ -15,7 +18,7 @@ from dicom_node.dimse.tls import TlsFiles
 if TYPE_CHECKING:
     import argparse
 
-    from dicom_node.settings import TlsSettings
+    from dicom_node.settings import Settings, TlsSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     node = settings.node
     left = _days_left(node.tls) if node.tls is not None else None
     if arguments.json:
-        facts = {"config": str(arguments.config), "tls_days_left": left, "settings": settings.model_dump(mode="json")}
-        print_json(facts)
+        facts = {"config": str(arguments.config), "tls_days_left": left, "warnings": _warnings(settings)}
+        print_json(facts | {"settings": settings.model_dump(mode="json")})
         return 0
     print(f"{arguments.config}: good")
     for override in overrides.collect(arguments.config):
@@ -46,7 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"sends to {destination.name}: {address_of(destination)}")
     if not settings.destinations:
         print("sends nowhere: add a [[destinations]] block")
+    for warning in _warnings(settings):
+        print(f"warning: {warning}")
     return 0
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """Return what is allowed and probably not meant, a line each."""
+    found = [f"{one.destination}: {one.why}; {one.do}" for one in unheard(settings)]
+    if time.time() < EARLIEST:
+        found.append("the clock was never set: reports carry its date; set it (timedatectl set-time, or NTP)")
+    return found
 
 
 def _days_left(files: TlsSettings) -> float:

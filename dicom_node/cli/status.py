@@ -69,11 +69,7 @@ def _print(found: dict[str, Any], settings: Settings) -> None:
     if "jobs" in found:
         print(f"waiting       {_queue(found['jobs'], found['at'], 'job')}")
     if found["running"]:
-        workers = found["workers"]
-        print(f"worker        {counted(workers, 'worker') if workers else 'NONE: systemctl start dicom-node-worker@1'}")
-        print(f"bundle        {found['bundle_sha256']}")
-        for loop in found["late_loops"]:
-            print(f"HANGING       {loop}: the watchdog restarts the node soon")
+        _print_parts(found)
     if "disk" in found:
         print(f"disk          {found['disk']['free_mib']} MiB free, {node.reserve_mib} of them never used")
     for name, queue in found.get("destinations", {}).items():
@@ -81,6 +77,18 @@ def _print(found: dict[str, Any], settings: Settings) -> None:
         print(f"destination   {name}: {_queue(queue, found['at'], 'delivery')}{error}")
     for result in found.get("latest", []):
         print(f"result        {when(result['published_at'])}  {_answer(result)}  {result['study_instance_uid']}")
+
+
+def _print_parts(found: dict[str, Any]) -> None:
+    """Print what a running node says of its parts."""
+    workers = found["workers"]
+    print(f"worker        {counted(workers, 'worker') if workers else 'NONE: systemctl start dicom-node-worker@1'}")
+    print(f"bundle        {found['bundle_sha256']}")
+    if found["refused"]:
+        kinds = ", ".join(f"{number} {why}" for why, number in sorted(found["refused"].items()))
+        print(f"turned away   {kinds}: the log names who (association.refused)")
+    for loop in found["late_loops"]:
+        print(f"HANGING       {loop}: the watchdog restarts the node soon")
 
 
 def _queue(queue: dict[str, Any], now: float, thing: str) -> str:

@@ -52,11 +52,15 @@ class TrainedRun:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The images the bundle may score: DICOM body parts and the youngest age in years; notice: the terms, in words."""
+    """The images the bundle may score: DICOM body parts and the youngest age in years; notice: the terms, in words.
+
+    age_required: an image that states neither age nor birth date is not scored.
+    """
 
     body_parts: tuple[str, ...]
     min_age: float
     notice: str
+    age_required: bool = False
 
 
 def read_run(folder: Path) -> TrainedRun:
@@ -196,6 +200,7 @@ def manifest(run: TrainedRun, served: Served, scope: Scope, naming: Naming) -> d
             "body_parts": list(scope.body_parts),
             "body_part_required": False,
             "min_age_years": scope.min_age,
+            "age_required": scope.age_required,
             "statement": (
                 f"Plain radiographs of: {', '.join(scope.body_parts).lower()}. From {scope.min_age:g} years. "
                 "Demonstration and research only: not a medical device, not for diagnosis or treatment."

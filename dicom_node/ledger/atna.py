@@ -19,6 +19,8 @@ _ACCESSED, _TRANSFERRED = ("110103", "DICOM Instances Accessed"), ("110104", "DI
 _DELETED, _ALERT = ("110105", "DICOM Study Deleted"), ("110113", "Security Alert")
 _STUDY_UID = ("110180", "Study Instance UID")
 
+_BY_HAND = ("110132", "Use of Restricted Function")
+
 Code = tuple[str, str]
 
 
@@ -43,12 +45,39 @@ _EVENTS = {
     "instance.conflict": _Event(_TRANSFERRED, "U", _MINOR),
     "instance.refused": _Event(_ALERT, "E", _MINOR, ("110132", "Use of Restricted Function")),
     "instance.damaged": _Event(_ALERT, "E", _SERIOUS, ("110135", "Object Security Attributes Changed")),
+    "file.set-aside": _Event(_ALERT, "E", _SERIOUS, ("110135", "Object Security Attributes Changed")),
     "image.analysed": _Event(_ACCESSED, "R"),
     "result.published": _Event(_ACCESSED, "C"),
+    "result.failed": _Event(_ACCESSED, "C", _SERIOUS),
     "delivery.done": _Event(_TRANSFERRED, "C"),
     "delivery.dead": _Event(_TRANSFERRED, "C", _SERIOUS),
+    # The standard has no message of storage commitment: the destination looked into what it has.
+    "delivery.found": _Event(_ACCESSED, "R"),
+    "commitment.granted": _Event(_ACCESSED, "R"),
+    "commitment.failed": _Event(_ACCESSED, "R", _SERIOUS),
+    "commitment.unanswered": _Event(_ACCESSED, "R", _MINOR),
     "study.purged": _Event(_DELETED, "D"),
+    # By a person, or with what everything is dated by.
+    "clock.stepped": _Event(_ALERT, "E", _MINOR, ("110131", "Software Configuration")),
+    "ledger.restored": _Event(_ALERT, "E", _MINOR, ("110135", "Object Security Attributes Changed")),
+    "node.paused": _Event(_ALERT, "E", kind=_BY_HAND),
+    "node.reloaded": _Event(_ALERT, "E", kind=("110131", "Software Configuration")),
+    "node.resumed": _Event(_ALERT, "E", kind=_BY_HAND),
+    "queue.parked": _Event(_ALERT, "E", kind=_BY_HAND),
+    "queue.retried": _Event(_ALERT, "E", kind=_BY_HAND),
+    "queue.revived": _Event(_ALERT, "E", kind=_BY_HAND),
 }
+
+NOT_TOLD = frozenset(
+    (
+        "commitment.asked",  # a question: its answer is told
+        "commitment.not-offered",
+        "commitment.postponed",
+        "model.alert",  # of the machine, and nobody's access to anything
+        "study.closed",
+    )
+)
+"""Records of which no message is made: nobody saw, changed or moved anything of a patient."""
 
 
 def message(record: Record, ae_title: str) -> bytes | None:
@@ -89,6 +118,8 @@ def _participants(root: ET.Element, event: _Event, facts: dict[str, Any], ae_tit
         _participant(root, str(destination or ae_title), _DESTINATION, requestor=False)
         return
     _participant(root, ae_title, _APPLICATION, requestor=not sender)
+    if destination and event.identifier == _ACCESSED:
+        _participant(root, str(destination), _DESTINATION, requestor=False)
     if sender:
         _participant(root, str(sender), _SOURCE, requestor=True, address=str(facts.get("peer", "")))
 
@@ -102,31 +133,35 @@ def _participant(root: ET.Element, user: str, role: Code, *, requestor: bool, ad
 
 def _objects(root: ET.Element, record: Record, event: _Event, facts: dict[str, Any]) -> None:
     if record.study_instance_uid:
-        study = _object(root, record.study_instance_uid, ("2", "3"), _STUDY_UID, "DCM")
+        study = _object(root, record.study_instance_uid, ("2", "3"), (_STUDY_UID, "DCM"), "study")
         uids = [record.sop_instance_uid] if record.sop_instance_uid else sorted(facts.get("outputs", ()))
         if uids:
             classed = {"UID": str(facts.get("sop_class", "")), "NumberOfInstances": str(len(uids))}
-            listed = ET.SubElement(study, "SOPClass", {k: v for k, v in classed.items() if v})
+            described = ET.SubElement(study, "ParticipantObjectDescription")
+            listed = ET.SubElement(described, "SOPClass", {k: v for k, v in classed.items() if v})
             for uid in uids:
                 ET.SubElement(listed, "Instance", UID=uid)
     if facts.get("patient"):
-        _object(root, facts["patient"], ("1", "1"), ("2", "Patient Number"), "RFC-3881")
+        _object(root, facts["patient"], ("1", "1"), (("2", "Patient Number"), "RFC-3881"), "pseudonym")
     if not record.study_instance_uid and event.identifier in {_ALERT, _LOG_USED}:
         about = record.sop_instance_uid or "dicom-node:audit"
-        element = _object(root, about, ("2", "13"), ("12", "URI"), "RFC-3881")
+        name = "instance" if record.sop_instance_uid else "audit trail"
+        element = _object(root, about, ("2", "13"), (("12", "URI"), "RFC-3881"), name)
         if record.detail:
             value = base64.b64encode(record.detail.encode()).decode()
             ET.SubElement(element, "ParticipantObjectDetail", type="Alert Description", value=value)
 
 
-def _object(root: ET.Element, identifier: str, kind: tuple[str, str], code: Code, system: str) -> ET.Element:
+def _object(root: ET.Element, identifier: str, kind: tuple[str, str], code: tuple[Code, str], name: str) -> ET.Element:
+    """Add an object; the schema wants a name, so that says what kind of thing it is, and never who."""
     values = {
         "ParticipantObjectID": identifier,
         "ParticipantObjectTypeCode": kind[0],
         "ParticipantObjectTypeCodeRole": kind[1],
     }
     element = ET.SubElement(root, "ParticipantObjectIdentification", values)
-    _code(element, "ParticipantObjectIDTypeCode", code, system)
+    _code(element, "ParticipantObjectIDTypeCode", *code)
+    ET.SubElement(element, "ParticipantObjectName").text = name
     return element
 
 

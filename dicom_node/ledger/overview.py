@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, func, select
 from sqlalchemy.pool import NullPool
 
 from dicom_node.core.errors import LedgerError
-from dicom_node.ledger.audit import Head, Record, Verdict, after, audit, verify
+from dicom_node.ledger.audit import Head, Record, Verdict, after, audit, last, verify
 from dicom_node.ledger.database import (
     analysis,
     commitment,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_SLACK_S = 60.0
 _INSTANCE_COLUMNS = (
     "sop_instance_uid",
     "sop_class_uid",
@@ -78,6 +79,12 @@ class Overview:
             found = after(connection, max(end - records, 0), records)
         start = Head(found[0].seq - 1, found[0].previous) if found else None
         return verify(found, (), start), len(found)
+
+    def dates(self, now: float) -> tuple[int, Record | None]:
+        """Return how many results are dated later than now, and the trail's newest record of a step of the clock."""
+        later = select(func.count()).select_from(version).where(version.c.published_at > now + _SLACK_S)
+        with self.reading() as connection:
+            return connection.execute(later).scalar_one(), last(connection, "clock.stepped")
 
     def is_sound(self) -> bool:
         """Tell whether SQLite finds the file undamaged (PRAGMA quick_check); reads all of it."""

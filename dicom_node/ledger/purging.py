@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, exists, select, update
 
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.ledger import audit, commitments
 from dicom_node.ledger.database import analysis, delivery, instance, study, version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FINAL = frozenset(("published", "superseded"))
 
@@ -23,10 +27,13 @@ class Holdings:
     folders: tuple[str, ...]
 
 
-def due(connection: Connection, after: int, before: float, limit: int) -> tuple[list[int], int | None]:
-    """Look at the next `limit` studies after an id; return those whose results were proved delivered by a time.
+def due(
+    connection: Connection, after: int, is_old: Callable[[float], bool], limit: int
+) -> tuple[list[int], int | None]:
+    """Look at the next `limit` studies after an id; return those whose results were proved delivered long enough ago.
 
-    Returns the ids, oldest first, and where to go on, None at the end. What was closed without a result is never due.
+    is_old says it of a time. Returns the ids, oldest first, and where to go on, None at the end. What was closed
+    without a result is never due.
     """
     looked = connection.execute(
         select(study.c.id, study.c.state, study.c.last_received_at)
@@ -34,12 +41,12 @@ def due(connection: Connection, after: int, before: float, limit: int) -> tuple[
         .order_by(study.c.id)
         .limit(limit)
     ).all()
-    old = [int(row.id) for row in looked if row.state == "closed" and row.last_received_at < before]
-    proved = _proved(connection, old, before) if old else set()
+    old = [int(row.id) for row in looked if row.state == "closed" and is_old(row.last_received_at)]
+    proved = _proved(connection, old, is_old) if old else set()
     return [study_id for study_id in old if study_id in proved], int(looked[-1].id) if len(looked) == limit else None
 
 
-def _proved(connection: Connection, ids: list[int], before: float) -> set[int]:
+def _proved(connection: Connection, ids: list[int], is_old: Callable[[float], bool]) -> set[int]:
     """Return the studies whose results are where they belong, with the proof of it that the settings ask for.
 
     Asked by study alone: with a state in the condition SQLite takes the index on it, and walks over all that is done.
@@ -50,14 +57,14 @@ def _proved(connection: Connection, ids: list[int], before: float) -> set[int]:
     sent: dict[int, list[bool]] = {}
     columns = (delivery.c.study_id, delivery.c.state, delivery.c.done_at)
     for key, state, done_at in connection.execute(select(*columns).where(delivery.c.study_id.in_(ids))):
-        sent.setdefault(key, []).append(state == "done" and done_at is not None and done_at < before)
+        sent.setdefault(key, []).append(state == "done" and done_at is not None and is_old(done_at))
     whole = {key for key, states in versions.items() if "published" in states and states <= _FINAL}
     return {key for key in whole if sent.get(key) and all(sent[key])} - commitments.unproved(connection, ids)
 
 
-def is_due(connection: Connection, study_id: int, before: float) -> bool:
+def is_due(connection: Connection, study_id: int, is_old: Callable[[float], bool]) -> bool:
     """Tell whether a study is still one whose bytes may go."""
-    found, _ = due(connection, study_id - 1, before, 1)
+    found, _ = due(connection, study_id - 1, is_old, 1)
     return found == [study_id]
 
 

@@ -46,12 +46,13 @@ def next_closing(connection: Connection) -> float | None:
 def _close(connection: Connection, row: tuple[int, str, float | None], bundle_sha256: str, now: float) -> Closed:
     study_id, uid, unreported = row
     connection.execute(update(study).where(study.c.id == study_id).values(state="closed", first_unreported_at=None))
-    if unreported is None:
+    views = [] if unreported is None else _views(connection, study_id)
+    if not views:  # none came, or what came was replaced by what is none, or belongs to another study now
         audit.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
         return Closed(uid, None, 0)
     version_id, number = _make_version(connection, study_id, now)
-    views = _list_views(connection, version_id, study_id)
     for instance_id in views:
+        connection.execute(insert(version_instance).values(version_id=version_id, instance_id=instance_id))
         # An earlier bundle may have analysed some of the views; a result is one bundle's.
         jobs.enqueue_analysis(connection, instance_id, bundle_sha256, now)
     audit.note(connection, now, "study.closed", study=uid, detail=f"version {number} of {len(views)} radiographs")
@@ -97,9 +98,9 @@ def _has_purged(connection: Connection, study_id: int) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _list_views(connection: Connection, version_id: int, study_id: int) -> list[int]:
-    """Write the version's manifest: every current view of the study; return their ids."""
-    views = list(
+def _views(connection: Connection, study_id: int) -> list[int]:
+    """Return every current view of a study: what the version to be made lists."""
+    return list(
         connection.execute(
             select(instance.c.id).where(
                 instance.c.study_id == study_id,
@@ -109,9 +110,6 @@ def _list_views(connection: Connection, version_id: int, study_id: int) -> list[
             )
         ).scalars()
     )
-    for instance_id in views:
-        connection.execute(insert(version_instance).values(version_id=version_id, instance_id=instance_id))
-    return views
 
 
 def promote_waiting(connection: Connection, now: float) -> int:

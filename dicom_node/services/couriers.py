@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -17,6 +16,8 @@ from dicom_node.ledger import commitments, outbox
 from dicom_node.services.threads import Bell, Stopping, Threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dicom_node.destination_settings import DestinationSettings
     from dicom_node.dimse.commitment import Report
     from dicom_node.ledger.database import Database
@@ -41,12 +42,21 @@ class _Running:
 class Couriers:
     """The couriers of a node."""
 
-    def __init__(self, ledger: Database, folders: StateFolders, bell: Bell, threads: Threads, calling_ae: str) -> None:
+    def __init__(
+        self,
+        ledger: Database,
+        folders: StateFolders,
+        bell: Bell,
+        threads: Threads,
+        calling_ae: str,
+        clock: Callable[[], float],
+    ) -> None:
         self._ledger = ledger
         self._folders = folders
         self._bell = bell
         self._threads = threads
         self._calling_ae = calling_ae
+        self._clock = clock
         self._running: dict[DestinationSettings, _Running] = {}
         self._last: dict[str, _Running] = {}
         self._numbers = count(1)
@@ -54,7 +64,7 @@ class Couriers:
     def apply(self, destinations: tuple[DestinationSettings, ...]) -> None:
         """Serve these destinations from now on, and no others; a delivery in hand is finished first."""
         with self._ledger.transaction() as connection:
-            commitments.adopt(connection, {item.name: demand_of(item) for item in destinations}, time.time())
+            commitments.adopt(connection, {item.name: demand_of(item) for item in destinations}, self._clock())
         for destination in [one for one in self._running if one not in destinations]:
             self._running.pop(destination).stopping.set()
             log.info("destination.left", destination=destination.name)
@@ -83,7 +93,7 @@ class Couriers:
     def _reports(self) -> Reports:
         from dicom_node.services.confirming import Reports  # noqa: PLC0415 - as below
 
-        return Reports(self._ledger, self._bell, time.time)
+        return Reports(self._ledger, self._bell, self._clock)
 
     def _ask(self, destination: DicomDestination, running: _Running) -> None:
         from dicom_node.services.confirming import Asker  # noqa: PLC0415 - as below
@@ -94,7 +104,7 @@ class Couriers:
             ledger=self._ledger,
             reports=self._reports(),
             bell=self._bell,
-            clock=time.time,
+            clock=self._clock,
             dice=random.random,
             stopping=running.stopping,
         )
@@ -125,7 +135,7 @@ class Couriers:
             ledger=self._ledger,
             folders=self._folders,
             bell=self._bell,
-            clock=time.time,
+            clock=self._clock,
             dice=random.random,
             stopping=stopping,
         )

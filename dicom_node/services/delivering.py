@@ -134,7 +134,8 @@ class Courier:
     def _reached(self, session: Session) -> None:
         """Remember what the destination accepted; not each time, since every note is a write to the disk."""
         now = self._clock()
-        if session.accepted == self._accepted and not self._circuit.failures and now < self._noted_at + _NOTE_EVERY_S:
+        is_fresh = 0.0 <= now - self._noted_at < _NOTE_EVERY_S  # not where the clock went back
+        if session.accepted == self._accepted and not self._circuit.failures and is_fresh:
             return
         self._accepted, self._noted_at = session.accepted, now
         with self._ledger.transaction() as connection:

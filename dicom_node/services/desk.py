@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def commands(ledger: Database, bell: Bell) -> dict[str, Callable[[Answer], Answer]]:
+def commands(ledger: Database, bell: Bell, clock: Callable[[], float]) -> dict[str, Callable[[Answer], Answer]]:
     """Return the commands on the queues; each takes {"study": a Study Instance UID, or empty for all}.
 
     "revive" takes {"destination": its name, or empty for all} as well.
@@ -28,7 +27,7 @@ def commands(ledger: Database, bell: Bell) -> dict[str, Callable[[Answer], Answe
     def change(name: str, action: Callable[..., queues.Changed], request: Answer, *further: str) -> Answer:
         study = str(request.get("study", ""))
         with ledger.transaction() as connection:
-            changed = action(connection, study, time.time(), *further)
+            changed = action(connection, study, clock(), *further)
         log.info("queue.changed", how=name, study=study or None, jobs=changed.jobs, deliveries=changed.deliveries)
         bell.ring()
         return {"jobs": changed.jobs, "deliveries": changed.deliveries}

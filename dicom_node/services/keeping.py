@@ -11,7 +11,7 @@ import structlog
 
 from dicom_node.core.errors import Rejected
 from dicom_node.dimse import status
-from dicom_node.ledger import purging
+from dicom_node.ledger import purging, running
 from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
@@ -72,12 +72,21 @@ class Keeper:
             log.warning("space.low", reason=before)
 
     def purge_due(self) -> int:
-        """Purge every study whose results were proved delivered keep_days ago; returns how many."""
-        before, position, purged = self._clock() - self._keep_days * _DAY_S, 0, 0
+        """Purge every study whose results were proved delivered keep_days ago; returns how many.
+
+        Days in which the node ran: a clock that was set ahead makes nothing old.
+        """
+        with self._ledger.transaction() as connection:
+            ran = running.read(connection).until(self._clock())
+        position, purged = 0, 0
+
+        def is_old(at: float) -> bool:
+            return ran.since(at) > self._keep_days * _DAY_S
+
         while not self._stopping.is_set():
             with self._ledger.transaction() as connection:
-                ids, after = purging.due(connection, position, before, _BATCH)
-            purged += sum(self._purge(study_id, before) for study_id in ids)
+                ids, after = purging.due(connection, position, is_old, _BATCH)
+            purged += sum(self._purge(study_id, is_old) for study_id in ids)
             if after is None:
                 break
             position = after
@@ -101,9 +110,9 @@ class Keeper:
         log.info("study.purged", study=study_instance_uid, instances=len(held.spool_keys), by_hand=True)
         return True
 
-    def _purge(self, study_id: int, before: float) -> bool:
+    def _purge(self, study_id: int, is_old: Callable[[float], bool]) -> bool:
         with self._ledger.transaction() as connection:
-            if not purging.is_due(connection, study_id, before):
+            if not purging.is_due(connection, study_id, is_old):
                 return False  # something came for it meanwhile
             held = purging.holdings(connection, study_id)
             self._remove(held)

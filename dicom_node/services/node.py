@@ -38,6 +38,7 @@ from dicom_node.services.notify import Notifier
 from dicom_node.services.scrubbing import Scrubber
 from dicom_node.services.software import installed_software, settings_digest
 from dicom_node.services.threads import TURN_S, Bell, Threads
+from dicom_node.services.timekeeping import Clock, Timekeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,17 +123,19 @@ class Node:
         self._accepting = False
         self._started = time.monotonic()
         self._bell = Bell()
+        self._clock = Clock()
+        self._timekeeper = Timekeeper(ledger, self._clock, self._bell, self.threads.stopping)
         self._software = installed_software()
         self._space = Space(folders, reception.watermarks(settings))
-        self._keeper = Keeper(ledger, folders, self._space, settings.keep.days, time.time, self.threads.stopping)
+        self._keeper = Keeper(ledger, folders, self._space, settings.keep.days, self._clock, self.threads.stopping)
         self._intake = Intake(
             ledger,
             folders,
             reception.intake_settings(settings, self._bundle_sha256),
-            clock=time.time,
+            clock=self._clock,
             on_recorded=self._bell.ring_soon,
         )
-        self._couriers = Couriers(ledger, folders, self._bell, self.threads, settings.node.ae_title)
+        self._couriers = Couriers(ledger, folders, self._bell, self.threads, settings.node.ae_title, self._clock)
         self._scp = StorageScp(
             reception.scp_settings(settings, surroundings.listen_fd),
             GuardedIntake(self._intake.open, self._space).open,
@@ -140,13 +143,13 @@ class Node:
             accepting=self._space.accepting,
             on_turn=lambda: self.threads.heartbeats.beat(_LISTENER),
         )
-        self._auditor = Auditor(ledger, folders.audit_heads, self._scp.refusals, time.time, self.threads.stopping)
+        self._auditor = Auditor(ledger, folders.audit_heads, self._scp.refusals, self._clock, self.threads.stopping)
         self._dispatcher = Dispatcher(
             self._dispatch_settings(),
             ledger=ledger,
             folders=folders,
             bell=self._bell,
-            clock=time.time,
+            clock=self._clock,
             dice=random.random,
             threads=self.threads,
             purge=self._keeper.purge_on_request,
@@ -252,19 +255,21 @@ class Node:
         """Take up what an earlier run left: nothing acknowledged is lost, nothing half-done is believed."""
         bring_home(self._ledger, self._folders)
         self._folders.clear_leftovers()
+        self._timekeeper.begin()
         self._auditor.note_start(self._settings, self._software, self._bundle_sha256)
         with self._ledger.transaction() as connection:
             released = jobs.release_all(connection)
             interrupted = outbox.release_all(connection)
             studies.recompose_unpublished(connection)
-            studies.queue_missing_analyses(connection, self._bundle_sha256, time.time())
+            studies.queue_missing_analyses(connection, self._bundle_sha256, self._clock())
         log.info("ledger.recovered", jobs=released, deliveries=interrupted)
 
     def _start_threads(self) -> None:
         stopping = self.threads.stopping
-        closer = Closer(self._ledger, self._bundle_sha256, self._bell, time.time, stopping)
+        closer = Closer(self._ledger, self._bundle_sha256, self._bell, self._clock, stopping)
         control = Control(self._folders.control, self._commands(), stopping)
         self.threads.start("dispatcher", self._dispatcher.run)
+        self.threads.start("timekeeper", self._timekeeper.run)
         self.threads.start("closer", closer.run)
         self.threads.start("control", control.run)
         self.threads.start("auditor", self._auditor.run)
@@ -281,7 +286,7 @@ class Node:
     def _scrubber(self) -> Scrubber:
         recording = (reception.quiet_of(self._settings), self._bundle_sha256)
         speed = self._settings.keep.scrub_mib_per_s
-        return Scrubber(self._ledger, self._folders, recording, speed, time.time, self.threads.stopping)
+        return Scrubber(self._ledger, self._folders, recording, speed, self._clock, self.threads.stopping)
 
     def _commands(self) -> dict[str, Callable[[Answer], Answer]]:
         return {
@@ -289,7 +294,7 @@ class Node:
             "reload": lambda _request: self.reload(),
             "pause": lambda _request: self._pause(),
             "resume": lambda _request: self._resume(),
-            **desk.commands(self._ledger, self._bell),
+            **desk.commands(self._ledger, self._bell, self._clock),
         }
 
     def _pause(self) -> Answer:
@@ -306,7 +311,7 @@ class Node:
 
     def _note(self, event: str, detail: str) -> None:
         with self._ledger.transaction() as connection:
-            audit.note(connection, time.time(), event, detail=detail)
+            audit.note(connection, self._clock(), event, detail=detail)
         log.warning(event)
 
     def _status(self) -> Answer:
@@ -315,7 +320,7 @@ class Node:
             found = standing(connection, names)
         return {
             **found,
-            "at": time.time(),
+            "at": self._clock(),
             "running_for_s": time.monotonic() - self._started,
             "accepting": self._accepting and self._space.accepting(),
             "problem": self._space.problem,

@@ -111,6 +111,7 @@ class _NodeAsked:
             late_loops=tuple(answer["late_loops"]),
             bundle_sha256=str(answer["bundle_sha256"]),
             running_for_s=float(answer["running_for_s"]),
+            refused={str(why): int(number) for why, number in answer["refused"].items()},
         )
 
 

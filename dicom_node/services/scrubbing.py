@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _PIECE = 1 << 20
 _REST_S = 600.0  # between two walks, and where there is nothing to walk over
+_FUTURE_S = 60.0
 FOUND = "(found in the spool)"
 """Stands for the calling AE title of an instance whose sender was not written down."""
 
@@ -73,9 +74,13 @@ class Scrubber:
                 known = storage.storage_of(connection, folder.name)
             for file in sorted(folder.iterdir()):
                 has_row = known.get(f"{folder.name}/{file.stem}") == "spool"
-                if not has_row and file.stat().st_mtime < self._started_at:
+                if not has_row and self._is_earlier(file.stat().st_mtime):
                     adopted += self._adopt(file)
         return adopted
+
+    def _is_earlier(self, written: float) -> bool:
+        """Tell whether a file was there before this start; what is dated in the future was, and the clock was wrong."""
+        return not self._started_at <= written <= self._clock() + _FUTURE_S
 
     def scrub_next(self) -> int | None:
         """Read the next instance's file again; returns its size in bytes, None where the walk is at its end."""

@@ -93,6 +93,9 @@ def _of_the_node(facts: Facts) -> Iterator[Metric]:
     yield _gauge("workers", "Connected workers.", node.workers)
     yield _gauge("late_loops", "Parts of the node that hang.", len(node.late_loops))
     yield _gauge("uptime_seconds", "Since the node was started.", node.running_for_s)
+    if node.running:
+        words = "Connections and associations turned away since the node was started, by why."
+        yield _counter("associations_refused", words, "reason", dict(node.refused))
 
 
 def _of_the_machine(facts: Facts) -> Iterator[Metric]:
@@ -142,7 +145,7 @@ def _queue_age(facts: Facts, queue: Queue) -> float:
 
 
 def _age(facts: Facts, times: list[float]) -> float:
-    return max((facts.now - at for at in times), default=0.0)
+    return max((0.0, *(facts.now - at for at in times)))
 
 
 def _counters(counts: Counts) -> Iterator[Metric]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from dicom_node.ledger.spool import StateFolders
@@ -18,7 +18,8 @@ class NodeWord:
     """What the node says of itself; `silence` is one line on why it says nothing, None where it answered.
 
     problem: what keeps it from accepting, in words; empty where nothing does, or a person paused it.
-    workers: connected workers; late_loops: loops that hang; running_for_s: seconds since it started.
+    workers: connected workers; late_loops: loops that hang; running_for_s: seconds since it started; refused: how many
+    connections and associations were turned away since then, by why.
     """
 
     silence: str | None
@@ -28,6 +29,7 @@ class NodeWord:
     late_loops: tuple[str, ...] = ()
     bundle_sha256: str = ""
     running_for_s: float = 0.0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:

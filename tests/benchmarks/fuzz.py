@@ -18,6 +18,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 from pydicom import dcmread
 from rich.table import Table
 
@@ -32,7 +34,9 @@ from dicom_node.dimse.scp_settings import ScpSettings
 from dicom_node.dimse.services import Services
 from dicom_node.dimse.sink import WholeObjects
 from dicom_node.part10.header import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, scan
+from tests.benchmarks import guided
 from tests.support.fracatlas import data_folder
+from tests.support.ledger_machine import LedgerMachine
 from tests.support.wire import CR, EXPLICIT, RELEASE_RQ, associate_rq, c_echo_rq, c_store_rq, context, p_data, pdv
 from tests.unit.part10.test_bombs import DATA_SETS, deflated
 from tests.unit.part10.test_header import a_radiograph, encoded
@@ -47,6 +51,7 @@ _LARGEST_SEED = 8192  # most of what a header can do is in its first pages, and 
 _SYNTAXES = (EXPLICIT, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 _LONG_VRS = {"OB", "OW", "OF", "UN", "OD", "OL"}
 _SLOW_S = 1.0
+_HISTORIES, _STEPS = 100, 80
 _MEMORY = 512 << 20  # more than now
 _EDGES = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0xFFFE, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 
@@ -78,10 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", type=int, default=200_000, help="for each target (default %(default)s)")
     parser.add_argument("--talks", type=int, default=20_000, help="whole associations (default %(default)s)")
     parser.add_argument("--finds", type=Path, default=Path("build/fuzz"), help="folder to keep finds in")
+    parser.add_argument("--ledger", action="store_true", help="drive the ledger through drawn histories instead")
+    parser.add_argument("--coverage-guided", action="store_true", help="with atheris instead (to be installed by hand)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of these two, a target (default %(default)s)")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Try every target and print what became of its inputs; 1 where something was found."""
+    if arguments.ledger:
+        return histories(arguments.minutes, console)
+    if arguments.coverage_guided:
+        return guided.run(arguments.minutes, arguments.finds, console)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -101,6 +113,27 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         keep(tally, arguments.finds, console)
     console.print(table)
     return 1 if found else 0
+
+
+def histories(minutes: float, console: Console) -> int:
+    """Draw histories of the ledger for so long; what breaks a promise is made small and printed."""
+    end, number = time.monotonic() + minutes * 60, 0
+    plan = settings(
+        max_examples=_HISTORIES,
+        stateful_step_count=_STEPS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    while time.monotonic() < end:
+        try:
+            run_state_machine_as_test(LedgerMachine, settings=plan)
+        except Exception:  # noqa: BLE001 - this is what is looked for
+            console.print_exception()
+            return 1
+        number += _HISTORIES
+    console.print(f"{number} histories of up to {_STEPS} steps: every promise held")
+    return 0
 
 
 def _swallow(*_: object) -> Any:
@@ -241,8 +274,8 @@ def _talks() -> list[bytes]:
 def _talk(data: bytes, _: Random) -> None:
     """Say all of it to an association of its own, which must end by itself and leave its seat."""
     admission: Admission[Association] = Admission(20, 6)
-    settings = ScpSettings("DICOMNODE", "127.0.0.1", 0, pace=Pace(idle_s=0.2, pdu_s=0.2), request_timeout_s=0.2)
-    house = House(settings, Services(WholeObjects(_judge)), admission, AllowList(()), None)
+    scp_settings = ScpSettings("DICOMNODE", "127.0.0.1", 0, pace=Pace(idle_s=0.2, pdu_s=0.2), request_timeout_s=0.2)
+    house = House(scp_settings, Services(WholeObjects(_judge)), admission, AllowList(()), None)
     ours, peer = socket.socketpair()
     with peer:
         association = Association(ours, "127.0.0.1", house)

@@ -102,7 +102,7 @@ def _steps(ledger: Database, path: Path, count: int) -> dict[str, Callable[[int]
 
     def look(number: int) -> None:
         with ledger.transaction() as connection:
-            purging.due(connection, number, 1.0, 200)
+            purging.due(connection, number, lambda at: at < 1.0, 200)
             storage.next_kept(connection, number % count)
             audit.last(connection, "node.started")
 

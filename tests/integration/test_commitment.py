@@ -92,7 +92,7 @@ def delete_the_report(pacs, node, study):
 
 def is_purgeable(node, now=1e12):
     with node.ledger.transaction() as connection:
-        return bool(purging.due(connection, 0, now, 10)[0])
+        return bool(purging.due(connection, 0, lambda at: at < now, 10)[0])
 
 
 def test_orthanc_commits_on_an_association_of_its_own_and_only_then_the_study_may_be_purged(orthanc, outgoing):

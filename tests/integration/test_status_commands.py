@@ -12,6 +12,7 @@ from tests.support.orthanc import Forward
 from tests.support.sender import RawSender
 from tests.support.system import System
 from tests.support.waiting import until
+from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, context
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -33,6 +34,11 @@ def test_status_tells_how_it_stands(calm):
     assert (found["running"], found["accepting"], found["workers"], found["late_loops"]) == (True, True, 1, [])
     assert found["destinations"]["pacs"]["waiting"] == 0
     assert "accepting as DICOMNODE" in run(calm, "status").stdout
+    before = found["refused"].get("rejected", 0)
+    with RawPeer(calm.node.port) as stranger:
+        stranger.send(associate_rq(context(1, CR, (EXPLICIT,)), called=b"SOMEBODY")).pdu()
+    assert calm.node.ask("status")["refused"]["rejected"] == before + 1
+    assert f"turned away   {before + 1} rejected" in run(calm, "status").stdout
 
 
 def test_echo_asks_the_pacs_and_says_when_it_is_not_there(calm):

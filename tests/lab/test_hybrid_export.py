@@ -141,19 +141,30 @@ def test_a_hybrid_run_serves_by_the_certified_policy(triage: Made, tmp_path: Pat
     assert bundle.manifest.gate.bound.positives == found["misses"]["positives"]
     assert bundle.manifest.preprocessing.id == "stretch-luma-128-v1"
     assert bundle.intended_use.body_parts == ("HAND", "WRIST")
+    assert not bundle.intended_use.age_required
     assert bundle.manifest.metrics["acceptance_images"] == 64
     # Nothing but what the map needs is in the file: the linear layer is the head's.
     assert b"fc.weight" not in (tmp_path / "triage" / "embedder.onnx").read_bytes()
 
 
 def test_a_folder_cnn_of_two_logits_serves_as_its_margin(folder_cnn: Made, tmp_path: Path) -> None:
-    words = ("--policy", "localisation", "--body-parts", "hand,leg", "--min-age", 16, "--differing", 1)
+    words = (
+        "--policy",
+        "localisation",
+        "--body-parts",
+        "hand,leg",
+        "--min-age",
+        16,
+        "--age-required",
+        "--differing",
+        1,
+    )
     assert folder_cnn.export(tmp_path / "bones", *words) == 0
     outcomes = _is_the_network(folder_cnn, tmp_path / "bones")
     bundle = load_bundle(tmp_path / "bones")
     assert bundle.head.weight.shape == (3, 3, 512)
     assert bundle.intended_use.body_parts == ("HAND", "LEG")
-    assert bundle.intended_use.min_age_years == 16
+    assert (bundle.intended_use.min_age_years, bundle.intended_use.age_required) == (16, True)
     assert bundle.manifest.gate.bound is None
     # The count of what is decided otherwise than published is that of the outcomes that the node really gave.
     _, cases = hybrid_run.load_cases(folder_cnn.run)

@@ -8,10 +8,12 @@ import locale
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import dicom_node
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
+from dicom_node.core.running import EARLIEST
 
 _OLDEST, _NEWEST = (3, 10), (3, 14)
 _TIMEX_BYTES = 256  # struct timex is 208 bytes on 64-bit Linux
@@ -21,8 +23,11 @@ _PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)(?:\s*;\s*([^\\]+))?", r
 
 
 def clock(_patient: Patient) -> Finding:
-    """Check that the clock is set by NTP: reports and logs carry its time."""
+    """Check that the clock was set, and by NTP: reports and logs carry its time."""
     name = "clock"
+    if time.time() < EARLIEST:
+        do = "set it (timedatectl set-time, or NTP): reports carry this date, and certificates do not hold"
+        return bad(name, f"shows {time.strftime('%Y-%m-%d')}: it was never set", do)
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # all zero: modes = 0 only asks
     state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
     if state < 0:

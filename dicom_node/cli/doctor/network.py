@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
 from dicom_node.cli.echo import ask_destination, ask_peer
+from dicom_node.cli.unheard import unheard
 from dicom_node.dimse.scu import Peer
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ def destinations(patient: Patient) -> list[Finding]:
         return list(pool.map(ask, found))
 
 
+def reports(patient: Patient) -> list[Finding]:
+    """Check that a PACS that is asked for storage commitment may come and report it."""
+    return [note(f"commitment of {one.destination}", one.why, one.do) for one in unheard(patient.settings)]
+
+
 def certificate(patient: Patient) -> Finding:
     """Check that the node's certificate is good for a while yet."""
     name, tls = "certificate", patient.settings.node.tls
@@ -113,4 +119,4 @@ def certificate(patient: Patient) -> Finding:
     return good(name, f"{days} days left")
 
 
-CHECKS = (port, own_answer, reachable, certificate)
+CHECKS = (port, own_answer, reachable, reports, certificate)

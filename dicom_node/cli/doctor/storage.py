@@ -15,6 +15,7 @@ _MIB = 1 << 20
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p"}
 _VOLATILE = {"tmpfs", "ramfs"}
 _OLD_S = 3600.0
+_RECENT_S = 30 * 86400.0
 _RECORDS = 1000  # of the audit trail, from its end
 
 
@@ -177,7 +178,24 @@ def audit_trail(patient: Patient) -> Finding:
     return good(name, f"the last {looked} records follow each other, up to {verdict.head.seq}")
 
 
+def dates(patient: Patient) -> Finding:
+    """Check that no result carries a wrong date: one of the future, or one from around a step of the clock."""
+    from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import
+
+    name, file, now = "dates of results", patient.folders.ledger, time.time()
+    if not file.exists() or not os.access(file, os.R_OK):
+        return unknown(name, "no ledger that can be read")
+    future, stepped = Overview(file).dates(now)
+    do = "see the clock right; `dicom-node audit show` has clock.stepped between results that have a wrong date"
+    if future:
+        return bad(name, f"{counted(future, 'result')} of the future: the clock was ahead, or is behind now", do)
+    if stepped is not None and abs(now - stepped.at) < _RECENT_S:
+        return note(name, stepped.detail, do)
+    return good(name, "none of the future")
+
+
 CHECKS = (
+    dates,
     state_folder,
     file_system,
     disk_space,

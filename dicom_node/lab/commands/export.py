@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--body-parts", default="", help="of a train run: DICOM body parts, comma between (default: its regions)")
     add("--min-age", type=float, default=_ADULT, help="of a train run: youngest age in years (default 18)")
+    add("--age-required", action="store_true", help="of a train run: score no image without age and birth date")
     add("--notice", type=Path, help="of a train run: text file with the terms of its data and weights")
 
 
@@ -90,6 +91,8 @@ def _command(args: argparse.Namespace, name: str) -> str:
         words.append(f"--body-parts {args.body_parts}")
     if args.min_age != _ADULT:
         words.append(f"--min-age {args.min_age:g}")
+    if args.age_required:
+        words.append("--age-required")
     if args.differing:
         words.append(f"--differing {args.differing:g}")
     return " ".join([*words, f"--out engines/{name} --version {args.version}"])
@@ -126,5 +129,5 @@ def _trained(args: argparse.Namespace, naming: Naming) -> Acceptance:
         trials = probe_export.trials_of(embeddings.read_listing(args.data))
     given = args.notice.read_text(encoding="utf-8") if args.notice else ""
     parts = hybrid_export.body_parts(made, [one for one in args.body_parts.split(",") if one.strip()])
-    scope = hybrid_export.Scope(parts, args.min_age, hybrid_export.notice(made, given))
+    scope = hybrid_export.Scope(parts, args.min_age, hybrid_export.notice(made, given), args.age_required)
     return hybrid_export.write(made, served, scope, trials, naming, args.out)

@@ -16,6 +16,7 @@ from dicom_node.inference import head
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.pipeline import Pipeline
+from dicom_node.report.codes import REASONS
 
 HAND = ViewAttributes("DX", "HAND", "045Y", ("DERIVED", "PRIMARY"))
 
@@ -147,6 +148,29 @@ def test_case_c35_an_image_outside_the_intended_use_is_never_embedded(make_bundl
         finding = pipeline.analyse("1.2.3", attributes, Radiograph(hand)).finding
         assert finding.outcome is Outcome.NOT_ANALYSED
         assert not finding.reason.attempted
+
+
+@pytest.mark.parametrize(
+    ("line", "attributes", "is_scored"),
+    [
+        ("age_required = true", ViewAttributes("DX", "HAND"), False),
+        ("age_required = true", ViewAttributes("DX", "HAND", birth_date="19700131"), False),
+        ("age_required = true", ViewAttributes("DX", "HAND", birth_date="19700131", study_date="20260131"), True),
+        ("age_required = true", ViewAttributes("DX", "HAND", "045Y"), True),
+        ("age_required = false", ViewAttributes("DX", "HAND"), True),
+        ("", ViewAttributes("DX", "HAND"), True),  # a bundle of before
+    ],
+)
+def test_case_c35_a_bundle_that_demands_an_age_scores_no_image_without(
+    make_bundle, hand, line, attributes, is_scored
+) -> None:
+    bundle = load_bundle(make_bundle({"min_age_years = 18": f"min_age_years = 18\n{line}"}))
+    finding = Pipeline(bundle, Fixed(features())).analyse("1.2.3", attributes, Radiograph(hand)).finding
+    assert (finding.logit is not None) is is_scored
+    assert (finding.outcome is Outcome.NOT_ANALYSED) is not is_scored
+    if not is_scored:
+        assert finding.reason.code is ReasonCode.AGE
+        assert REASONS[finding.reason.code].meaning == "Age out of scope"
 
 
 def test_a_bundle_without_localiser_shows_its_evidence(make_bundle, hand) -> None:

@@ -86,9 +86,9 @@ def _confirm(connection):
 
 
 def _purge(connection):
-    ids, _ = purging.due(connection, 0, 100.0, 200)
+    ids, _ = purging.due(connection, 0, lambda at: at < 100.0, 200)
     assert len(ids) == 99, "and the plan is that of a query that finds something"
-    assert purging.is_due(connection, ids[0], 100.0)
+    assert purging.is_due(connection, ids[0], lambda at: at < 100.0)
     held = purging.holdings(connection, ids[0])
     assert len(held.spool_keys) == 2
     purging.note_purged(connection, held, NOW, "test")

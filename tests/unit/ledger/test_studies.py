@@ -57,6 +57,16 @@ def versions(ledger):
         return [(row.number, row.state) for row in connection.execute(select(version).order_by(version.c.id))]
 
 
+def test_a_study_whose_only_radiograph_was_replaced_or_is_another_studys_now_makes_no_empty_result(ledger):
+    receive(ledger, "1.2.3.1", now=0.0)
+    receive(ledger, "1.2.3.1", now=1.0, content="a text", role=Role.KEPT)
+    receive(ledger, "1.2.4.1", now=1.0, content="x", study="1.2.4")
+    receive(ledger, "1.2.4.1", now=2.0, content="y", study="1.2.5")
+    closed, _ = close(ledger, 100.0)
+    assert {one.study_instance_uid: one.version for one in closed} == {"1.2.3": None, "1.2.4": None, "1.2.5": 1}
+    assert answer_all(ledger, 100.0) == 1
+
+
 def test_a_study_closes_after_the_quiet_period_and_not_before(ledger):
     receive(ledger, "1.1", 100.0)
     receive(ledger, "1.2", 105.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from dicom_node.destination_settings import Hl7Destination
 from dicom_node.ledger.database import open_ledger
@@ -36,7 +37,7 @@ def test_a_changed_destination_is_served_once_the_delivery_in_hand_is_done(tmp_p
     monkeypatch.setattr("dicom_node.services.couriers._LOOK_S", 0.01)
     FakeCourier.running, FakeCourier.seen, FakeCourier.may_end = [], [], threading.Event()
     ledger, threads = open_ledger(tmp_path / "ledger.sqlite"), Threads()
-    couriers = Couriers(ledger, StateFolders(tmp_path), Bell(), threads, "NODE")
+    couriers = Couriers(ledger, StateFolders(tmp_path), Bell(), threads, "NODE", time.time)
     before, after = (Hl7Destination(name="ris", kind="hl7", host="h", port=port) for port in (1, 2))
     couriers.apply((before,))
     until(lambda: FakeCourier.running == [1], 5, "the first runs")

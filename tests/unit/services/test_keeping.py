@@ -13,7 +13,7 @@ from dicom_node.core.delivery import Backoff
 from dicom_node.core.errors import Rejected
 from dicom_node.core.identifiers import spool_key
 from dicom_node.core.study import Quiet, StoreRequest
-from dicom_node.ledger import audit, instances, jobs, outbox, results, studies
+from dicom_node.ledger import audit, instances, jobs, outbox, results, running, studies
 from dicom_node.ledger.database import delivery, open_ledger
 from dicom_node.ledger.instances import Recorded
 from dicom_node.ledger.overview import Overview
@@ -41,6 +41,14 @@ class Store:
         space = Space(self.folders, Watermarks(0, 0, 0))
         self.stopping = threading.Event()
         self.keeper = Keeper(self.ledger, self.folders, space, 30.0, lambda: self.now, self.stopping)
+
+    def purge_due(self):
+        """Purge after a run without a break up to now."""
+        with self.ledger.transaction() as connection:
+            if not running.read(connection).runs:
+                running.begin(connection, 0.0)
+            running.extend(connection, self.now)
+        return self.keeper.purge_due()
 
     def scrubber(self):
         return Scrubber(self.ledger, self.folders, (QUIET, "bundle"), 1.0, lambda: self.now, self.stopping)
@@ -105,18 +113,18 @@ def test_only_what_every_destination_has_stored_long_enough_ago_is_purged(store)
     store.answer()
     store.deliver("pacs")
     store.now += 31 * DAY
-    assert store.keeper.purge_due() == 0, "the other destination has not stored it"
+    assert store.purge_due() == 0, "the other destination has not stored it"
     store.deliver("other")
     store.now += 29 * DAY
-    assert store.keeper.purge_due() == 0, "not long enough ago"
+    assert store.purge_due() == 0, "not long enough ago"
     store.now += 2 * DAY
-    assert store.keeper.purge_due() == 2
+    assert store.purge_due() == 2
     assert not any(file.exists() for file in files)
     left = [path for name in ("analyses", "results", "instances") for path in (store.folders.root / name).rglob("file")]
     assert left == []
     assert store.storage() == {"1.2.1": "purged", "1.2.2": "purged"}
     assert [record.study_instance_uid for record in store.events("study.purged")] == ["1.2.1", "1.2.2"], "oldest first"
-    assert store.keeper.purge_due() == 0
+    assert store.purge_due() == 0
 
 
 @pytest.mark.parametrize("state", ["ready", "sending", "dead"])
@@ -128,14 +136,14 @@ def test_a_study_with_a_delivery_that_is_not_done_is_kept_for_ever(store, state)
     with store.ledger.transaction() as connection:
         connection.execute(update(delivery).where(delivery.c.destination == "other").values(state=state))
     store.now += 1000 * DAY
-    assert store.keeper.purge_due() == 0
+    assert store.purge_due() == 0
     assert file.exists()
 
 
 def test_a_study_without_a_result_or_with_a_newer_image_is_kept(store):
     unanswered = store.receive(1)
     store.now += 1000 * DAY
-    assert store.keeper.purge_due() == 0
+    assert store.purge_due() == 0
     store.answer()
     store.deliver("pacs")
     store.deliver("other")
@@ -143,7 +151,7 @@ def test_a_study_without_a_result_or_with_a_newer_image_is_kept(store):
     with store.ledger.transaction() as connection:
         late = an_arrival("1.2.1.2", study="1.2.1")
         instances.record(connection, late, QUIET, "bundle", store.now)
-    assert store.keeper.purge_due() == 0
+    assert store.purge_due() == 0
     assert unanswered.exists()
 
 
@@ -186,9 +194,9 @@ def test_a_crash_between_the_files_and_the_rows_of_a_purge_is_mended_by_the_next
     with monkeypatch.context() as patch:
         patch.setattr("dicom_node.ledger.purging.note_purged", dies)
         with pytest.raises(KeyboardInterrupt):
-            store.keeper.purge_due()
+            store.purge_due()
     assert store.storage() == {"1.2.1": "spool"}
-    assert store.keeper.purge_due() == 1
+    assert store.purge_due() == 1
     assert len(store.events("study.purged")) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from dicom_node.ledger import database as tables
 from dicom_node.ledger import recent
 from dicom_node.ledger.tally import Tally
 from dicom_node.web.metrics import Metrics
-from dicom_node.web.outside import Certificate
+from dicom_node.web.outside import Certificate, NodeWord
 from tests.support.page_site import DIGEST, Site
 
 MONITORING = Path(__file__).resolve().parents[3] / "config" / "monitoring"
@@ -48,6 +49,16 @@ def test_counts_are_those_of_the_rows(site):
         ("dicom_node_recent_outcome_share", "not-analysed"): 0.25,
     }
     assert {key: found[key] for key in wanted} == wanted
+
+
+def test_who_was_turned_away_is_counted_by_why(site):
+    assert not [key for key in samples(site) if key[0] == "dicom_node_associations_refused_total"]
+    site.node = replace(site.node, refused={"rejected": 3, "tls": 1})
+    found = samples(site)
+    assert found["dicom_node_associations_refused_total", "rejected"] == 3.0
+    assert found["dicom_node_associations_refused_total", "tls"] == 1.0
+    site.node = NodeWord("no answer")
+    assert not [key for key in samples(site) if key[0] == "dicom_node_associations_refused_total"]
 
 
 def test_durations_are_those_of_the_rows(site):
@@ -124,6 +135,7 @@ def test_before_the_first_start_the_node_is_down_and_nothing_is_counted(tmp_path
 
 def test_alerts_and_dashboard_ask_for_nothing_that_is_not_there(site):
     site.certificates = (Certificate("Page certificate", 90.0),)
+    site.node = replace(site.node, refused={"rejected": 1})
     _publish(site.fail(), [0.2] * 800)
     names = {key[0] for key in samples(site)}
     rules = (MONITORING / "dicom-node.rules.yml").read_text()
