@@ -245,6 +245,7 @@ class Dispatcher:
             outcome=finding.outcome.value,
             reason=finding.reason.text if finding.reason else None,
             engine_ms=answer.engine_ms,
+            took_ms=answer.took_ms,
         )
 
     def _alert(self, job: AnalyseJob, alert: str) -> None:
@@ -283,7 +284,7 @@ class Dispatcher:
                 connection, version_id, published, self._settings.destinations, self._clock()
             )
         event = "result.published" if done else "result.dropped"
-        log.info(event, outcome=published.outcome, reason=published.reason_text)
+        log.info(event, outcome=published.outcome, reason=published.reason_text, took_ms=answer.took_ms)
 
     def _publish(self, folder: str, kept: str, digest: str) -> dict[str, str] | None:
         """Put a folder in its place; return its files' digests, or None where they are not the stated ones."""
