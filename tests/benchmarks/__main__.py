@@ -13,7 +13,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import admin, answer, crashes, cxr, endtoend, fuzz, ingest, kills, ledger, report, sending, survive
+from tests.benchmarks import (
+    admin,
+    answer,
+    crashes,
+    cxr,
+    endtoend,
+    fuzz,
+    ingest,
+    kills,
+    ledger,
+    report,
+    sending,
+    survive,
+)
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -33,6 +34,9 @@ from tests.support.fracatlas import Pictures
 from tests.support.node import Node, moment
 from tests.support.system import BUNDLE
 from tests.support.waiting import free_port, is_open, until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 _EXPLICIT = "1.2.840.10008.1.2.1"
@@ -217,7 +221,7 @@ class _Storescp:
         self._folder.mkdir(parents=True)
         self.port = free_port()
 
-    def __enter__(self) -> _Storescp:
+    def __enter__(self) -> Self:
         program = str(shutil.which("storescp", path="/usr/local/bin:/usr/bin"))
         line = [program, "-q", "+xa", "-od", str(self._folder), str(self.port)]
         self._process = subprocess.Popen(line, env=dict(os.environ, TCP_NODELAY="1"))
@@ -243,7 +247,7 @@ class _Orthanc:
         self._pacs = orthanc.Orthanc(folder / "pacs", node_port, orthanc.Forward.NONE)
         self.ae_title, self.port = self._pacs.ae_title, self._pacs.dicom_port
 
-    def __enter__(self) -> _Orthanc:
+    def __enter__(self) -> Self:
         self._pacs.start()
         return self
 
