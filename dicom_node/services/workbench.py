@@ -20,6 +20,7 @@ from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
 from dicom_node.core.summary import SUMMARY_FILE
 from dicom_node.ledger.spool import StateFolders, data_set_digest, folder_digest
+from dicom_node.part10.encoder import Encoder
 from dicom_node.part10.greyscale import TRANSFORM
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
@@ -138,7 +139,8 @@ class Workbench:
         stages.end("read")
         made = compose(request)
         stages.end("compose")
-        objects = tuple(_write(folder, number, item) for number, item in enumerate(made, start=1))
+        encoder = Encoder()  # the rungs of the report share most of their values
+        objects = tuple(_write(folder, number, item, encoder) for number, item in enumerate(made, start=1))
         (folder / SUMMARY_FILE).write_bytes(summary(request))
         stages.end("write")
         for item in objects:
@@ -183,9 +185,9 @@ def _predecessors(job: ComposeJob) -> tuple[Predecessor, ...]:
     )
 
 
-def _write(folder: Path, number: int, item: ResultObject) -> ComposedObject:
+def _write(folder: Path, number: int, item: ResultObject, encoder: Encoder) -> ComposedObject:
     name = f"{number:03d}-{item.kind}.dcm"
-    (folder / name).write_bytes(encode(item.dataset))
+    (folder / name).write_bytes(encode(item.dataset, encoder))
     return ComposedObject(
         kind=item.kind,
         slot=item.slot,
