@@ -17,6 +17,8 @@ from dicom_node.inference.bundle import Bundle, identity
 from dicom_node.inference.preprocess import prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -41,6 +43,10 @@ class Analysis:
     features: NDArray[np.float32] | None
 
 
+def _unheard(_stage: str) -> None:
+    """Tell nobody that a stage ended."""
+
+
 class Pipeline:
     """A bundle with a running embedder; holds no state of its own, so one instance serves image after image."""
 
@@ -49,18 +55,26 @@ class Pipeline:
         self._embedder = embedder
         self.model = identity(bundle, embedder.runtime)
 
-    def analyse(self, sop_instance_uid: str, attributes: ViewAttributes, radiograph: Radiograph) -> Analysis:
-        """Return the finding on one image, with its maps.
+    def analyse(
+        self,
+        sop_instance_uid: str,
+        attributes: ViewAttributes,
+        radiograph: Radiograph,
+        ended: Callable[[str], object] = _unheard,
+    ) -> Analysis:
+        """Return the finding on one image, with its maps; `ended` is told each stage's name as it ends.
 
         An image outside the intended use or of no use is NOT_ANALYSED with its reason, never an error. BundleError and
         WorkerCrashed pass through: they say something about the model, not about the image.
         """
         try:
-            return self._analyse(sop_instance_uid, attributes, radiograph)
+            return self._analyse(sop_instance_uid, attributes, radiograph, ended)
         except NotAnalysable as error:
             return Analysis(not_analysed(sop_instance_uid, error.reason, self.model), None, None, None)
 
-    def _analyse(self, sop_instance_uid: str, attributes: ViewAttributes, radiograph: Radiograph) -> Analysis:
+    def _analyse(
+        self, sop_instance_uid: str, attributes: ViewAttributes, radiograph: Radiograph, ended: Callable[[str], object]
+    ) -> Analysis:
         bundle = self._bundle
         reason = exclusion(bundle.intended_use, attributes)
         if reason is not None:
@@ -68,14 +82,18 @@ class Pipeline:
         quality.check_image(radiograph.grey)
         prepared = prepare(bundle.manifest.preprocessing.id, radiograph.grey)
         quality.check_finite(prepared.tensor)
+        ended("prepare")
         features = self._embedder.embed(prepared.tensor)
+        ended("infer")
         quality.check_finite(features)
         quality.check_varied(features)
         z = head.logit(features, bundle.head, bundle.manifest.embedder.pool)
         shown, evidence = self._maps(features, prepared)
         quality.check_sum(evidence.values, bundle.head.bias, z)
         finding = self._finding(sop_instance_uid, normal(attributes.body_part), z, shown)
-        return Analysis(finding, shown, evidence, head.retrieval_vector(features))
+        vector = head.retrieval_vector(features)
+        ended("maps")
+        return Analysis(finding, shown, evidence, vector)
 
     def _maps(self, features: NDArray[np.float32], prepared: Prepared) -> tuple[EvidenceMap, EvidenceMap]:
         bundle = self._bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from dicom_node.ledger.database import job
 from dicom_node.ledger.prepared import Prepared
@@ -94,14 +94,23 @@ def lease(connection: Connection, now: float, lease_s: float) -> Lease | None:
     query = (
         select(job).where(job.c.state == "ready", job.c.run_after <= now).order_by(job.c.priority, job.c.id).limit(1)
     )
-    row = connection.execute(query).mappings().first()
+    return _taken(connection, connection.execute(query).mappings().first(), now + lease_s)
+
+
+def lease_composition(connection: Connection, version_id: int, now: float, lease_s: float) -> Lease | None:
+    """Lease the composition of a version, or return None where it is not waiting for anyone."""
+    query = select(job).where(job.c.key == f"{COMPOSE}:{version_id}", job.c.state == "ready")
+    return _taken(connection, connection.execute(query).mappings().first(), now + lease_s)
+
+
+def _taken(connection: Connection, row: RowMapping | None, lease_until: float) -> Lease | None:
     if row is None:
         return None
     fence = row["fence"] + 1
     taken = connection.execute(
         update(job)
         .where(job.c.id == row["id"], job.c.state == "ready", job.c.fence == row["fence"])
-        .values(state="leased", fence=fence, lease_until=now + lease_s)
+        .values(state="leased", fence=fence, lease_until=lease_until)
     ).rowcount
     if not taken:
         return None

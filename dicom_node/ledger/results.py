@@ -22,6 +22,8 @@ from dicom_node.ledger.database import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dicom_node.ledger.studies import Foreseen
+
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
@@ -64,7 +66,6 @@ class AnalysedView:
 class VersionToCompose:
     """What the worker needs to know of a study's version."""
 
-    version_id: int
     study_instance_uid: str
     number: int
     closed_at: float
@@ -165,6 +166,28 @@ def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> V
         .mappings()
         .one()
     )
+    listed = select(version_instance.c.instance_id).where(version_instance.c.version_id == version_id)
+    return VersionToCompose(
+        study_instance_uid=row["study_instance_uid"],
+        number=row["number"],
+        closed_at=row["closed_at"],
+        views=_analysed_views(connection, listed, bundle_sha256),
+        predecessors=_reports_of(connection, row["predecessor_id"]),
+    )
+
+
+def to_compose_ahead(connection: Connection, version_: Foreseen, bundle_sha256: str) -> VersionToCompose:
+    """Return the same of a version that is not there yet; a view that was not analysed is not in it."""
+    return VersionToCompose(
+        study_instance_uid=version_.study_instance_uid,
+        number=version_.number,
+        closed_at=version_.closed_at,
+        views=_analysed_views(connection, version_.views, bundle_sha256),
+        predecessors=_reports_of(connection, version_.predecessor_id),
+    )
+
+
+def _analysed_views(connection: Connection, listed: Any, bundle_sha256: str) -> tuple[AnalysedView, ...]:
     views = connection.execute(
         select(
             instance.c.sop_class_uid,
@@ -173,20 +196,12 @@ def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> V
             analysis.c.finding,
             analysis.c.folder,
         )
-        .join(version_instance, version_instance.c.instance_id == instance.c.id)
         .join(analysis, (analysis.c.instance_id == instance.c.id) & (analysis.c.bundle_sha256 == bundle_sha256))
-        .where(version_instance.c.version_id == version_id)
+        .where(instance.c.id.in_(listed))
         .order_by(instance.c.received_at, instance.c.id)
     ).all()
-    return VersionToCompose(
-        version_id=version_id,
-        study_instance_uid=row["study_instance_uid"],
-        number=row["number"],
-        closed_at=row["closed_at"],
-        views=tuple(
-            AnalysedView(v.sop_class_uid, v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views
-        ),
-        predecessors=_reports_of(connection, row["predecessor_id"]),
+    return tuple(
+        AnalysedView(v.sop_class_uid, v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views
     )
 
 

@@ -43,6 +43,11 @@ class StateFolders:
         return self.root / "work"
 
     @property
+    def ahead(self) -> Path:
+        """Results composed before their study is closed, out of the worker's reach; emptied at start."""
+        return self.root / "ahead"
+
+    @property
     def worker(self) -> Path:
         """What the worker keeps from one start to the next; it writes here and into `work` only."""
         return self.root / "worker"
@@ -109,7 +114,7 @@ class StateFolders:
 
     def create(self) -> None:
         """Make the folders, readable by the service user only."""
-        below = (self.incoming, self.instances, self.work, self.worker, self.analyses, self.results)
+        below = (self.incoming, self.instances, self.work, self.ahead, self.worker, self.analyses, self.results)
         for folder in (self.root, *below):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # All at once, so that receiving makes none: each new folder costs a sync of its own.
@@ -131,11 +136,12 @@ class StateFolders:
 
     def clear_leftovers(self) -> None:
         """Remove what a crash left half-written: nothing in here was ever published."""
-        for entry in self.work.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        for folder in (self.work, self.ahead):
+            for entry in folder.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
 
 
 def write_durably(target: Path, temporary: Path, chunks: Iterable[bytes]) -> None:
@@ -160,11 +166,21 @@ def write_durably(target: Path, temporary: Path, chunks: Iterable[bytes]) -> Non
 
 def publish_folder(source: Path, target: Path) -> None:
     """Move a finished folder to its final name, durably; an orphan of the same name (a crash's leftover) gives way."""
-    make_folder(target.parent)
-    for file in sorted(source.iterdir()):
+    sync_files(source)
+    move_folder(source, target)
+
+
+def sync_files(folder: Path) -> None:
+    """Make a folder's files survive a power cut."""
+    for file in sorted(folder.iterdir()):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    fsync_folder(source)
+    fsync_folder(folder)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Move a folder whose files are on the disk, durably; an orphan of the same name gives way."""
+    make_folder(target.parent)
     if target.exists():
         shutil.rmtree(target)
     source.rename(target)

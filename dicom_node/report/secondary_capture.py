@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING
 
 import imagecodecs
@@ -33,7 +34,12 @@ _SPIFF_BYTES = 46
 #: JPEG-LS writes no more than 32 bits for a sample of 8 (ISO 14495-1, LIMIT): noise grows, and must not stop a result.
 _MOST_BYTES_A_SAMPLE, _MARKERS = 4, 4096
 _SOI, _SOF_55 = b"\xff\xd8", b"\xff\xf7"
+_AT_A_TIME = 2
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
+
+
+#: A page's pixels, and in JPEG-LS where that is wanted.
+_Page = tuple["NDArray[np.uint8]", "bytes | None"]
 
 
 def captures(request: ReportRequest) -> tuple[tuple[ResultObject, ...], dict[str, tuple[ResultObject, ...]]]:
@@ -44,7 +50,8 @@ def captures(request: ReportRequest) -> tuple[tuple[ResultObject, ...], dict[str
     images = heatmap_numbers(request)
     numbered = enumerate(request.views, start=1)
     drawn = [(number, view) for number, view in numbered if sop_instance_of(view) in images]
-    first, *others = squared([summary_page(request), *(heatmap_page(request, view, number) for number, view in drawn)])
+    pages = squared([summary_page(request), *(heatmap_page(request, view, number) for number, view in drawn)])
+    first, *others = zip(pages, _streams(pages) if request.options.compressed else [None] * len(pages), strict=True)
     summary = _capture(request, first, (1, "summary", "Summary page of the AI result"), request.views)
     heatmaps: dict[str, tuple[ResultObject, ...]] = {}
     for (_, view), page in zip(drawn, others, strict=True):
@@ -55,9 +62,10 @@ def captures(request: ReportRequest) -> tuple[tuple[ResultObject, ...], dict[str
 
 
 def _capture(
-    request: ReportRequest, page: NDArray[np.uint8], what: tuple[int, str, str], views: tuple[SourceView, ...]
+    request: ReportRequest, drawn: _Page, what: tuple[int, str, str], views: tuple[SourceView, ...]
 ) -> tuple[ResultObject, ...]:
     """Return a page as data sets, compressed and not; what: instance number, kind, derivation in words."""
+    page, stream = drawn
     number, kind, words = what
     source = sop_instance_of(views[0]) if kind == "heatmap" else ""
     place = Place(
@@ -82,7 +90,7 @@ def _capture(
     _describe_anatomy(dataset, request, views if kind == "heatmap" else ())
     _describe_pixels(dataset, page)
     settle_character_set(dataset, request.views[0].header)
-    alternatives = [_compressed(dataset, page)] if request.options.compressed else []
+    alternatives = [_compressed(dataset, stream)] if stream is not None else []
     _put_pixels(dataset, page)
     alternatives.append(dataset)
     uids = (SECONDARY_CAPTURE, place.sop_instance_uid, place.series_instance_uid)
@@ -149,16 +157,25 @@ def _put_pixels(dataset: Dataset, page: NDArray[np.uint8]) -> None:
     dataset["PixelData"].VR = "OB"
 
 
-def _compressed(described: Dataset, page: NDArray[np.uint8]) -> Dataset:
-    """Return the page in JPEG-LS, lossless: the same instance, since not one pixel differs (PS3.5 A.4.3).
+def _streams(pages: list[NDArray[np.uint8]]) -> list[bytes]:
+    """Return pages in JPEG-LS, lossless; two at a time, since the codec works without the interpreter's lock."""
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        return list(pool.map(_stream, pages))
 
-    Samples lie interleaved pixel by pixel: several viewers show the other order with false colours.
-    """
-    dataset = deepcopy(described)
+
+def _stream(page: NDArray[np.uint8]) -> bytes:
+    """Return one page; its samples lie interleaved pixel by pixel: several viewers show the other order falsely."""
     room = _MOST_BYTES_A_SAMPLE * page.size + _MARKERS
     stream = bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(page), out=room))
-    if stream[_SPIFF_BYTES:].startswith(_SOF_55):
-        stream = _SOI + stream[_SPIFF_BYTES:]
+    return _SOI + stream[_SPIFF_BYTES:] if stream[_SPIFF_BYTES:].startswith(_SOF_55) else stream
+
+
+def _compressed(described: Dataset, stream: bytes) -> Dataset:
+    """Return the page in JPEG-LS: the same instance, since not one pixel differs (PS3.5 A.4.3)."""
+    dataset = Dataset()
+    for element in described:
+        dataset.add(copy(element))
+    dataset.file_meta = deepcopy(described.file_meta)
     dataset.PixelData = encapsulate([stream])
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True

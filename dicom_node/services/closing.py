@@ -24,13 +24,20 @@ class Closer:
     """Looks at the rows whenever something changed, and when the next study is due."""
 
     def __init__(
-        self, ledger: Database, bundle_sha256: str, bell: Bell, clock: Callable[[], float], stopping: threading.Event
+        self,
+        ledger: Database,
+        bundle_sha256: str,
+        bell: Bell,
+        clock: Callable[[], float],
+        stopping: threading.Event,
+        on_promoted: Callable[[int], object] = int,
     ) -> None:
         self._ledger = ledger
         self._bundle_sha256 = bundle_sha256
         self._bell = bell
         self._clock = clock
         self._stopping = stopping
+        self._on_promoted = on_promoted
 
     def run(self) -> None:
         """Close and promote until the node stops."""
@@ -48,6 +55,8 @@ class Closer:
             due = studies.next_closing(connection)
         for item in closed:
             log.info("study.closed", study=item.study_instance_uid, version=item.version, views=item.views)
+        for version_id in promoted:
+            self._on_promoted(version_id)  # before anyone is woken: what was composed ahead needs no worker
         if promoted:
             self._bell.ring()
         return _LONGEST_SLEEP_S if due is None else min(max(due - self._clock(), 0.0), _LONGEST_SLEEP_S)

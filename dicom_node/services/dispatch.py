@@ -9,10 +9,12 @@ import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import audit, jobs, results, storage
+from dicom_node.ledger import audit, jobs, results, storage, studies
 from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
-from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, publish_folder
+from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, move_folder, publish_folder
+from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, uids_of
+from dicom_node.services.drafting import LEAD_S, Drafts, compose_job
 from dicom_node.services.messages import (
     FINDING,
     Analysed,
@@ -26,16 +28,14 @@ from dicom_node.services.messages import (
     Next,
     Purge,
     Purged,
-    Reference,
-    ViewToCompose,
     listen,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicom_node.core.findings import ViewFinding
     from dicom_node.ledger.database import Database
+    from dicom_node.services.drafting import Draft
     from dicom_node.services.threads import Bell, Threads
 
 log = structlog.get_logger(__name__)
@@ -84,12 +84,14 @@ class Dispatcher:
         self._threads = threads
         self._purge = purge
         self._workers = 0
+        self._drafts = Drafts(folders)
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
 
     def apply(self, settings: DispatchSettings) -> None:
         """Go by these settings from the next job on."""
         self._settings = settings
+        self._drafts.clear()
 
     @property
     def workers(self) -> int:
@@ -129,6 +131,7 @@ class Dispatcher:
                     self._serve_one(channel)
             finally:
                 self._workers -= 1
+                self._drafts.clear()  # the next worker may have other settings
         except (EOFError, OSError, ValueError) as error:
             log.info("worker.left", cause=type(error).__name__)
         finally:
@@ -136,14 +139,47 @@ class Dispatcher:
 
     def _serve_one(self, channel: Channel) -> None:
         lease = self._lease()
-        if lease is None:
+        if isinstance(lease, ComposeJob):
+            with structlog.contextvars.bound_contextvars(**uids_of(lease)):
+                self._compose_ahead(channel, lease)
+        elif lease is None:
             channel.send(Idle())
+        else:
+            job = self._job(lease)
+            with structlog.contextvars.bound_contextvars(**uids_of(job)):
+                self._do(channel, lease, job)
+
+    def publish_ahead(self, version_id: int) -> None:
+        """Publish a version whose composition is queued at once, where it was composed ahead as it is to be now."""
+        if not self._drafts:
             return
-        job = self._job(lease)
-        with structlog.contextvars.bound_contextvars(**_uids(job)):
-            self._do(channel, lease, job)
+        with self._ledger.transaction() as connection:
+            version = results.to_compose(connection, version_id, self._settings.bundle_sha256)
+            draft = self._drafts.take(compose_job(version, ""))
+            if draft is None:
+                return
+            lease = jobs.lease_composition(connection, version_id, self._clock(), self._settings.timeout_s)
+        if lease is not None:
+            with structlog.contextvars.bound_contextvars(**uids_of(draft.job)):
+                try:
+                    self._take_draft(lease, draft)
+                except OSError as error:  # not this thread's end: a worker composes it after a while
+                    self._failed(lease, f"what was composed ahead could not be put in place ({type(error).__name__})")
+
+    def _compose_ahead(self, channel: Channel, job: ComposeJob) -> None:
+        """Have a result composed before its study is closed; whatever goes wrong, it is composed after it as well."""
+        channel.send(job)
+        answer = channel.receive(self._settings.timeout_s + _GRACE_S)
+        if isinstance(answer, Composed) and self._drafts.keep(job, answer):
+            log.info("result.ahead", took_ms=answer.took_ms)
+        else:
+            log.info("result.not-ahead", reason=answer.error if isinstance(answer, Failed) else None)
 
     def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob) -> None:
+        if isinstance(job, ComposeJob) and (draft := self._drafts.take(job)) is not None:
+            self._take_draft(lease, draft)
+            channel.send(Idle())
+            return
         try:
             channel.send(job)
             answer = channel.receive(self._settings.timeout_s + _GRACE_S)
@@ -163,20 +199,27 @@ class Dispatcher:
             self._failed(lease, failed.error, _NEVER if failed.permanent else _RETRY)
         self._bell.ring()
 
-    def _lease(self) -> Lease | None:
+    def _lease(self) -> Lease | ComposeJob | None:
         heard = self._bell.count()
         lease, due = self._try_lease()
         if lease is None and not self._threads.stopping.is_set():
-            # A job that waits for its next try becomes due without anyone ringing.
+            # A job that waits for its next try becomes due without anyone ringing, and so does a draft.
             self._bell.wait(heard, _LONG_POLL_S if due is None else min(due - self._clock(), _LONG_POLL_S))
             lease, _ = self._try_lease()
         return lease
 
-    def _try_lease(self) -> tuple[Lease | None, float | None]:
+    def _try_lease(self) -> tuple[Lease | ComposeJob | None, float | None]:
+        """Return a lease, or what to compose ahead where nothing is to be done; or else when to ask again."""
+        now = self._clock()
         with self._ledger.transaction() as connection:
-            jobs.release_stale(connection, self._clock() - _STALE_S)
-            lease = jobs.lease(connection, self._clock(), self._settings.timeout_s)
-            return lease, jobs.next_due(connection) if lease is None else None
+            jobs.release_stale(connection, now - _STALE_S)
+            lease = jobs.lease(connection, now, self._settings.timeout_s)
+            if lease is not None:
+                return lease, None
+            ahead = self._drafts.next_job(connection, self._settings.bundle_sha256, now)
+            closing = studies.next_closing(connection, now + LEAD_S)
+            dues = (jobs.next_due(connection), None if closing is None else closing - LEAD_S)
+            return ahead, min((due for due in dues if due is not None), default=None)
 
     def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
         folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"
@@ -194,26 +237,7 @@ class Dispatcher:
                     size=image.size,
                 )
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
-        return ComposeJob(
-            study_instance_uid=version.study_instance_uid,
-            version=version.number,
-            closed_at=version.closed_at,
-            views=tuple(
-                ViewToCompose(
-                    view.sop_class_uid,
-                    view.sop_instance_uid,
-                    view.spool_key,
-                    FINDING.validate_json(view.finding),
-                    view.folder,
-                )
-                for view in version.views
-            ),
-            predecessors=tuple(
-                Reference(report.sop_class_uid, report.sop_instance_uid, report.series_instance_uid)
-                for report in version.predecessors
-            ),
-            folder=folder,
-        )
+        return compose_job(version, folder)
 
     def _take_analysis(self, lease: Lease, job: AnalyseJob, answer: Analysed) -> None:
         instance_id = lease.instance_id or 0
@@ -245,6 +269,7 @@ class Dispatcher:
             outcome=finding.outcome.value,
             reason=finding.reason.text if finding.reason else None,
             engine_ms=answer.engine_ms,
+            took_ms=answer.took_ms,
         )
 
     def _alert(self, job: AnalyseJob, alert: str) -> None:
@@ -261,12 +286,26 @@ class Dispatcher:
             self._folders.set_aside(path)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
-        version_id, finding = lease.version_id or 0, answer.finding
-        kept = f"{self._folders.results.name}/{version_id % 256:02x}/{version_id}"
+        kept = self._place_of(lease.version_id or 0)
         digests = self._publish(folder, kept, answer.folder_sha256)
         if digests is None:
             self._failed(lease, "the result folder does not have the digest that the worker stated")
             return
+        self._publish_version(lease, answer, kept, digests)
+
+    def _take_draft(self, lease: Lease, draft: Draft) -> None:
+        kept = self._place_of(lease.version_id or 0)
+        move_folder(self._folders.root / draft.folder, self._folders.root / kept)
+        self._publish_version(lease, draft.composed, kept, draft.digests, ahead=True)
+        self._bell.ring()
+
+    def _place_of(self, version_id: int) -> str:
+        return f"{self._folders.results.name}/{version_id % 256:02x}/{version_id}"
+
+    def _publish_version(
+        self, lease: Lease, answer: Composed, kept: str, digests: dict[str, str], *, ahead: bool | None = None
+    ) -> None:
+        version_id, finding = lease.version_id or 0, answer.finding
         published = Published(
             outcome=finding.outcome.value,
             probability=finding.probability,
@@ -275,7 +314,7 @@ class Dispatcher:
             bundle_sha256=self._settings.bundle_sha256,
             folder=kept,
             folder_sha256=answer.folder_sha256,
-            objects=tuple(ReportObject(**_fields(item)) for item in answer.objects),
+            objects=tuple(ReportObject(**fields_of(item)) for item in answer.objects),
             facts=self._facts() | {"files": digests},
         )
         with self._ledger.transaction() as connection:
@@ -283,7 +322,7 @@ class Dispatcher:
                 connection, version_id, published, self._settings.destinations, self._clock()
             )
         event = "result.published" if done else "result.dropped"
-        log.info(event, outcome=published.outcome, reason=published.reason_text)
+        log.info(event, outcome=published.outcome, reason=published.reason_text, took_ms=answer.took_ms, ahead=ahead)
 
     def _publish(self, folder: str, kept: str, digest: str) -> dict[str, str] | None:
         """Put a folder in its place; return its files' digests, or None where they are not the stated ones."""
@@ -328,34 +367,3 @@ class Dispatcher:
             facts = self._facts() | finding_facts(finding)
             answer = results.Analysed(image.instance_id, self._settings.bundle_sha256, text, None, None, facts)
             results.save_analysis(connection, answer, now)
-
-
-def _uids(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
-    """Return what every event about a job says of it."""
-    if isinstance(job, AnalyseJob):
-        return {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
-    return {"study": job.study_instance_uid, "version": job.version}
-
-
-def analysis_facts(answer: Analysed) -> dict[str, Any]:
-    """Return what the audit trail says of an analysis: what was decoded, what ran, and what came of it."""
-    return finding_facts(answer.finding) | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
-
-
-def finding_facts(finding: ViewFinding) -> dict[str, Any]:
-    """Return what the audit trail says of a finding."""
-    model = finding.model
-    return {
-        "outcome": finding.outcome.value,
-        "reason": finding.reason.code.value if finding.reason else None,
-        "probability": finding.probability,
-        "logit": finding.logit,
-        "model": f"{model.name} {model.version}" if model else None,
-        "runtime": model.runtime if model else None,
-        "parameters": dict(model.parameters) if model else None,
-    }
-
-
-def _fields(item: object) -> dict[str, str]:
-    names = ("kind", "slot", "sop_class_uid", "sop_instance_uid", "series_instance_uid", "transfer_syntax_uid", "file")
-    return {name: getattr(item, name) for name in names}

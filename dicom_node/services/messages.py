@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Discriminator, TypeAdapter
@@ -106,6 +106,7 @@ class Analysed:
     alert: str | None = None
     pixels_sha256: str | None = None  # of the grey values that the model was given, and how they were made
     transform: str | None = None
+    took_ms: dict[str, float] = field(default_factory=dict)  # by stage, in their order
     type: Literal["analysed"] = "analysed"
 
 
@@ -129,6 +130,7 @@ class Composed:
     finding: StudyFinding
     folder_sha256: str
     objects: tuple[ComposedObject, ...]
+    took_ms: dict[str, float] = field(default_factory=dict)  # by stage, in their order
     type: Literal["composed"] = "composed"
 
 

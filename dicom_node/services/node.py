@@ -266,7 +266,8 @@ class Node:
 
     def _start_threads(self) -> None:
         stopping = self.threads.stopping
-        closer = Closer(self._ledger, self._bundle_sha256, self._bell, self._clock, stopping)
+        publish_ahead = self._dispatcher.publish_ahead
+        closer = Closer(self._ledger, self._bundle_sha256, self._bell, self._clock, stopping, publish_ahead)
         control = Control(self._folders.control, self._commands(), stopping)
         self.threads.start("dispatcher", self._dispatcher.run)
         self.threads.start("timekeeper", self._timekeeper.run)

@@ -1,10 +1,14 @@
-"""How long the model takes for an image, and when that is out of all proportion: a throttled or shared device."""
+"""How long each stage of a job takes, and when the model's is out of all proportion: a throttled or shared device."""
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FACTOR: Final = 10.0
 _KNOWN_MIN: Final = 10
@@ -24,3 +28,19 @@ class Pace:
         if usual is None or taken_ms <= FACTOR * usual:
             return None
         return f"the model took {taken_ms:.0f} ms for this image, {usual:.0f} ms is usual; look at the device's load"
+
+
+class Stages:
+    """A stop watch for the stages of one job, milliseconds each, in their order."""
+
+    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
+        self._timer = timer
+        self._since = timer()
+        self.took_ms: dict[str, float] = {}
+
+    def end(self, stage: str) -> float:
+        """Note that a stage ends now, and the next begins; return how long it took."""
+        now = self._timer()
+        self.took_ms[stage] = round((now - self._since) * 1000.0, 2)
+        self._since = now
+        return self.took_ms[stage]

@@ -20,6 +20,7 @@ from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
 from dicom_node.core.summary import SUMMARY_FILE
 from dicom_node.ledger.spool import StateFolders, data_set_digest, folder_digest
+from dicom_node.part10.encoder import Encoder
 from dicom_node.part10.greyscale import TRANSFORM
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
@@ -30,7 +31,7 @@ from dicom_node.report.request import Predecessor, ReportOptions, ReportRequest,
 from dicom_node.report.summary import summary
 from dicom_node.services import view_files
 from dicom_node.services.messages import Analysed, AnalyseJob, Composed, ComposedObject, ComposeJob, ViewToCompose
-from dicom_node.services.pace import Pace
+from dicom_node.services.pace import Pace, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,7 @@ class Workbench:
         if pipeline is None or bundle is None:
             text = f"no usable model: {self._model.problem}"
             return Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, text)), None, None)
+        stages = Stages(self._timer)
         path = self._folders.instance_path(SpoolKey(job.spool_key))
         if job.sha256 and not _is_whole(path, job):
             damaged = Reason(ReasonCode.DAMAGED, "not analysed: the stored file is not what was received")
@@ -82,26 +84,31 @@ class Workbench:
             excluded = exclusion(bundle.intended_use, attributes)
             if excluded is not None:
                 raise NotAnalysable(excluded)  # noqa: TRY301 - one place answers for every reason
+            stages.end("read")
             radiograph = self._decoder.decode(path)
         except NotAnalysable as error:
             return Analysed(not_analysed(job.sop_instance_uid, error.reason, pipeline.model), None, None)
+        stages.end("decode")
         begun = self._timer()
-        analysis = pipeline.analyse(job.sop_instance_uid, attributes, radiograph)
+        analysis = pipeline.analyse(job.sop_instance_uid, attributes, radiograph, stages.end)
         engine_ms = round((self._timer() - begun) * 1000.0, 2)
         folder = self._folders.root / job.folder
         maps: dict[str, EvidenceMap] = {}
         if analysis.shown_map is not None and analysis.evidence is not None:
             maps = {"shown": analysis.shown_map, "evidence": analysis.evidence}
         view_files.save(folder, to_display(radiograph), maps, analysis.features)
+        folder_sha256, pixels_sha256 = folder_digest(folder), pixels_digest(radiograph)
+        stages.end("keep")
         reason = analysis.finding.reason
         broken = reason.text if reason is not None and reason.blames_model else None
         return Analysed(
             analysis.finding,
-            folder_digest(folder),
+            folder_sha256,
             engine_ms,
             broken or self._pace.alert(engine_ms),
-            pixels_digest(radiograph),
+            pixels_sha256,
             f"{TRANSFORM}, {bundle.manifest.preprocessing.id}",
+            stages.took_ms,
         )
 
     def compose(self, job: ComposeJob) -> Composed:
@@ -110,6 +117,7 @@ class Workbench:
         Raises IdentityMismatch, after which nothing may be sent: where an image's header cannot be read, where the
         images name different patients, or where a written object does not say what its source says.
         """
+        stages = Stages(self._timer)
         gate = self._model.bundle.gate if self._model.bundle else None
         identity = self._model.pipeline.model if self._model.pipeline else None
         views = tuple(self._source_view(view, job.study_instance_uid) for view in job.views)
@@ -128,11 +136,18 @@ class Workbench:
         )
         folder = self._folders.root / job.folder
         folder.mkdir(mode=0o700)
-        objects = tuple(_write(folder, number, item) for number, item in enumerate(compose(request), start=1))
+        stages.end("read")
+        made = compose(request)
+        stages.end("compose")
+        encoder = Encoder()  # the rungs of the report share most of their values
+        objects = tuple(_write(folder, number, item, encoder) for number, item in enumerate(made, start=1))
+        (folder / SUMMARY_FILE).write_bytes(summary(request))
+        stages.end("write")
         for item in objects:
             require_same_identity(job.study_instance_uid, request.source, folder / item.file)
-        (folder / SUMMARY_FILE).write_bytes(summary(request))
-        return Composed(finding, folder_digest(folder), objects)
+        digest = folder_digest(folder)
+        stages.end("check")
+        return Composed(finding, digest, objects, stages.took_ms)
 
     def _source_view(self, view: ViewToCompose, study_instance_uid: str) -> SourceView:
         path = self._folders.instance_path(SpoolKey(view.spool_key))
@@ -170,9 +185,9 @@ def _predecessors(job: ComposeJob) -> tuple[Predecessor, ...]:
     )
 
 
-def _write(folder: Path, number: int, item: ResultObject) -> ComposedObject:
+def _write(folder: Path, number: int, item: ResultObject, encoder: Encoder) -> ComposedObject:
     name = f"{number:03d}-{item.kind}.dcm"
-    (folder / name).write_bytes(encode(item.dataset))
+    (folder / name).write_bytes(encode(item.dataset, encoder))
     return ComposedObject(
         kind=item.kind,
         slot=item.slot,

@@ -13,14 +13,28 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import admin, crashes, cxr, endtoend, fuzz, ingest, kills, ledger, report, sending, survive
+from tests.benchmarks import (
+    admin,
+    answer,
+    crashes,
+    cxr,
+    endtoend,
+    fuzz,
+    ingest,
+    kills,
+    ledger,
+    report,
+    sending,
+    survive,
+)
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
 from tests.support.system import BUNDLE
 
-_MODULES = {"ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger, "fuzz": fuzz}
+_MODULES = {"answer": answer, "ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger, "fuzz": fuzz}
 _HELP = {
+    "answer": "from the close of a study to its report at the PACS, stage by stage",
     "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
     "fuzz": "changed bytes against what reads received bytes first; finds are kept",
     "ledger": "what each step of the ledger costs as it grows",

@@ -30,7 +30,7 @@ def receive(ledger, uid, now, **kind):
 def close(ledger, now):
     with ledger.transaction() as connection:
         closed = studies.close_due(connection, "bundle", now)
-        return closed, studies.promote_waiting(connection, now)
+        return closed, len(studies.promote_waiting(connection, now))
 
 
 def answer_all(ledger, now):
@@ -168,12 +168,12 @@ def test_another_bundle_after_a_restart_answers_what_is_not_published(ledger):
     with ledger.transaction() as connection:
         studies.recompose_unpublished(connection)
         studies.queue_missing_analyses(connection, "another", 120.0)
-        assert studies.promote_waiting(connection, 120.0) == 0
+        assert studies.promote_waiting(connection, 120.0) == []
         lease = jobs.lease(connection, 120.0, 60.0)
         assert lease.kind == jobs.ANALYSE
         jobs.complete(connection, lease)
         results.save_analysis(connection, results.Analysed(lease.instance_id, "another", "{}", None, None), 121.0)
-        assert studies.promote_waiting(connection, 121.0) == 1
+        assert len(studies.promote_waiting(connection, 121.0)) == 1
         compose = jobs.lease(connection, 121.0, 60.0)
         assert compose.kind == jobs.COMPOSE
         assert len(results.to_compose(connection, compose.version_id, "another").views) == 1

@@ -1,0 +1,42 @@
+"""What the log, the audit trail and the ledger are told of a job and of a worker's answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dicom_node.services.messages import Analysed, AnalyseJob, ComposeJob
+
+if TYPE_CHECKING:
+    from dicom_node.core.findings import ViewFinding
+
+
+def uids_of(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
+    """Return what every event about a job says of it."""
+    if isinstance(job, AnalyseJob):
+        return {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
+    return {"study": job.study_instance_uid, "version": job.version}
+
+
+def analysis_facts(answer: Analysed) -> dict[str, Any]:
+    """Return what the audit trail says of an analysis: what was decoded, what ran, and what came of it."""
+    return finding_facts(answer.finding) | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+
+
+def finding_facts(finding: ViewFinding) -> dict[str, Any]:
+    """Return what the audit trail says of a finding."""
+    model = finding.model
+    return {
+        "outcome": finding.outcome.value,
+        "reason": finding.reason.code.value if finding.reason else None,
+        "probability": finding.probability,
+        "logit": finding.logit,
+        "model": f"{model.name} {model.version}" if model else None,
+        "runtime": model.runtime if model else None,
+        "parameters": dict(model.parameters) if model else None,
+    }
+
+
+def fields_of(item: object) -> dict[str, str]:
+    """Return an object of a composed result as the ledger has it."""
+    names = ("kind", "slot", "sop_class_uid", "sop_instance_uid", "series_instance_uid", "transfer_syntax_uid", "file")
+    return {name: getattr(item, name) for name in names}
