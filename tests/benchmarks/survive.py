@@ -11,19 +11,30 @@ import json
 import shutil
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.benchmarks import bombs, survive_full, survive_load, survive_network, survive_objects, survive_outage
-from tests.benchmarks.survive_receivers import RECEIVERS, Receiver, Tls, is_installed
-from tests.benchmarks.survive_table import QUICK, Case, Row, Scale, as_json, as_markdown, as_table
+from tests.benchmarks import (
+    bombs,
+    survive_full,
+    survive_load,
+    survive_network,
+    survive_objects,
+    survive_outage,
+    survive_own,
+)
+from tests.benchmarks.survive_page import renewed
+from tests.benchmarks.survive_receivers import RECEIVERS, DoesNotStartError, Receiver, Tls, is_installed
+from tests.benchmarks.survive_table import QUICK, Case, Row, Scale, Sight, as_json, as_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _NODE = "dicom-node"
+_NUMBERS = count(1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="write the table to these files: .md for the manual, else JSON",
+        help="docs/faults.md, whose tables are renewed, or files for JSON",
     )
 
 
@@ -63,7 +74,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     console.print(as_table(rows, receivers))
     for path in arguments.output:
-        text = as_markdown(rows, receivers) if path.suffix == ".md" else json.dumps(as_json(rows, began), indent=1)
+        is_page = path.suffix == ".md"
+        text = renewed(path.read_text("utf-8"), rows) if is_page else json.dumps(as_json(rows, began), indent=1)
         path.write_text(text, encoding="utf-8")
     return 0 if all(row.held for row in rows) else 1
 
@@ -81,8 +93,12 @@ def _rows(folder: Path, receivers: Sequence[str], scale: Scale, only: Sequence[s
 def _row(folder: Path, receivers: Sequence[str], scale: Scale, case: Case, tls: Tls | None) -> Row:
     row = Row(case.case, case.what, case.expected)
     for name in receivers:
-        with Receiver(name, folder / "receiver", tls if case.secure else None) as receiver:
-            sight = case.see(receiver, scale)
+        receiver = Receiver(name, folder / f"receiver-{next(_NUMBERS)}", tls if case.secure else None)
+        try:
+            with receiver:
+                sight = case.see(receiver, scale)
+        except DoesNotStartError as error:
+            sight = Sight(str(error), held=False)
         row.seen[name] = sight.text
         if name == _NODE:
             row.held = sight.held
@@ -91,8 +107,14 @@ def _row(folder: Path, receivers: Sequence[str], scale: Scale, case: Case, tls: 
 
 def _of_the_node_alone(folder: Path, scale: Scale, only: Sequence[str] | None) -> Iterator[Row]:
     """Yield what has no counterpart: its reader and decoder, its queue, its watermarks."""
-    own = (("C23-C28", bombs.rows), ("C39", survive_full.rows), ("C42", survive_outage.rows))
-    for case, rows in own:
+    own = {
+        "C23-C28": bombs.rows,
+        "C30": survive_own.decoder_rows,
+        "C39": survive_full.rows,
+        "C42": survive_outage.rows,
+        "C53": survive_own.trail_rows,
+    }
+    for case, rows in own.items():
         if only is None or case in only:
             for what, expected, sight in rows(folder, scale):
                 yield Row(case, what, expected, sight.held, {_NODE: sight.text})

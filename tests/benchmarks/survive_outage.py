@@ -6,6 +6,7 @@ taken from two running nodes in turn, one with the queue and the PACS down, one 
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import statistics
@@ -61,10 +62,15 @@ class _WithQueue(Receiver):
 
     def __init__(self, folder: Path, outage: Outage) -> None:
         super().__init__("dicom-node", folder)
-        block = outage.pacs.destination()
-        lines = ["[[destinations]]", *(f'{key} = "{value}"' for key, value in block.items() if key != "port")]
-        with (folder / "node.toml").open("a", encoding="utf-8") as config:
-            config.write("\n".join([*lines, f"port = {block['port']}"]) + "\n")
+        self._block = outage.pacs.destination()
+
+    def command(self) -> list[str]:
+        """Return the node's command, the PACS in its settings."""
+        line = super().command()
+        values = [f"{key} = {json.dumps(value)}" for key, value in self._block.items()]
+        with (self.folder / "node.toml").open("a", encoding="utf-8") as config:
+            config.write("\n".join(["[[destinations]]", *values]) + "\n")
+        return line
 
 
 def _receiving(busy: Receiver, calm: Receiver) -> Sight:

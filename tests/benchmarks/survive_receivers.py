@@ -22,7 +22,7 @@ import psutil
 
 from tests.support.authority import Authority
 from tests.support.sender import storescu
-from tests.support.waiting import free_port, is_open, until
+from tests.support.waiting import free_port, is_open
 from tests.support.wire import echo_answered
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ MOST_MB = 2000.0
 _MB = 1e6
 _FILE_LIMIT = f"--fsize={4 << 30}"  # bytes a file may have
 _SAMPLE_S = 0.02
+_STARTS, _START_S = 3, 30.0
 
 
 @dataclass(frozen=True)
@@ -132,31 +133,50 @@ def is_installed(name: str) -> bool:
     return shutil.which(program) is not None
 
 
+class DoesNotStartError(Exception):
+    """A receiver ended at once or never listened, with the end of its log."""
+
+
 class Receiver:
     """A running receiver."""
 
     def __init__(self, name: str, folder: Path, tls: Tls | None = None) -> None:
         self.name, self.is_node = name, name == "dicom-node"
-        self.folder = folder
-        self.port = free_port()
+        self.folder, self.tls = folder, tls
+        self.port = 0
         self.ended = ""  # why it is no longer there, in words
         self.peak_mb = 0.0
         (folder / "files").mkdir(parents=True, exist_ok=True)
-        self._command = ["prlimit", "--core=0", _FILE_LIMIT, *RECEIVERS[name](folder, self.port, tls)]
         self._stop = threading.Event()
 
+    def command(self) -> list[str]:
+        """Return the command of this receiver on its port, its settings written."""
+        return RECEIVERS[self.name](self.folder, self.port, self.tls)
+
     def __enter__(self) -> Self:
-        with (self.folder / "log").open("wb") as log:
-            self._popen = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            until(lambda: is_open(self.port), 60, f"{self.name} listens; log: {self.folder / 'log'}")
-            time.sleep(0.5)  # what it does at its start is over then
-        except BaseException:
-            self._kill()
-            raise
+        for _ in range(_STARTS):
+            if self._listens():
+                break
+        else:
+            message = f"does not start: {(self.folder / 'log').read_text(errors='replace')[-200:]}"
+            raise DoesNotStartError(message)
+        time.sleep(0.5)  # what it does at its start is over then
         self._watch = threading.Thread(target=self._sample, daemon=True)
         self._watch.start()
         return self
+
+    def _listens(self) -> bool:
+        """Start it; false where it has ended or says nothing, as where another program was given its port meanwhile."""
+        self.port, end = free_port(), time.monotonic() + _START_S
+        with (self.folder / "log").open("wb") as log:
+            line = ["prlimit", "--core=0", _FILE_LIMIT, *self.command()]
+            self._popen = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
+        while self.alive() and time.monotonic() < end:
+            if is_open(self.port):
+                return True
+            time.sleep(0.1)
+        self._kill()
+        return False
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()

@@ -75,15 +75,6 @@ def as_table(rows: Sequence[Row], receivers: Sequence[str]) -> Table:
     return table
 
 
-def as_markdown(rows: Sequence[Row], receivers: Sequence[str]) -> str:
-    """Return the table for docs/faults.md."""
-    cells = [["Case", "", "Expected of the node", *receivers], ["---"] * (3 + len(receivers))]
-    for row in rows:
-        seen = [row.seen.get(name, NOT_APPLICABLE) for name in receivers]
-        cells.append([row.case, row.what, row.expected, *seen])
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
-
-
 def as_json(rows: Sequence[Row], began: float) -> dict[str, Any]:
     """Return the rows with when, for how long and beside what load they were seen."""
     load = [round(value, 1) for value in os.getloadavg()]
