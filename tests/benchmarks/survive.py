@@ -69,15 +69,19 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         for row in _rows(folder, receivers, scale, arguments.only):
             rows.append(row)
+            _write(arguments.output, rows, began)  # each time: the rest may take an hour
             console.print(f"{row.case} {row.what}: " + " | ".join(f"{k}: {v}" for k, v in row.seen.items()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     console.print(as_table(rows, receivers))
-    for path in arguments.output:
+    return 0 if all(row.held for row in rows) else 1
+
+
+def _write(paths: Sequence[Path], rows: Sequence[Row], began: float) -> None:
+    for path in paths:
         is_page = path.suffix == ".md"
         text = renewed(path.read_text("utf-8"), rows) if is_page else json.dumps(as_json(rows, began), indent=1)
         path.write_text(text, encoding="utf-8")
-    return 0 if all(row.held for row in rows) else 1
 
 
 def _rows(folder: Path, receivers: Sequence[str], scale: Scale, only: Sequence[str] | None) -> Iterator[Row]:

@@ -24,6 +24,7 @@ from tests.support.wire import (
     p_data,
     pdv,
 )
+from tests.unit.part10.test_header import a_radiograph, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 STORE = context(1, CR, (EXPLICIT,))
 REQUEST = associate_rq(STORE, called=CALLED.encode())
+#: A data set up to the value of its pixel data, which are 4 GB long.
+_BEGUN = encoded(a_radiograph())[:-28] + b"\xe0\x7f\x10\0OW\0\0\xf0\xff\xff\xff"
 _ADDRESSES = 40
 _HONEST_S = 1.0
 
@@ -142,9 +145,9 @@ def _answer(receiver: Receiver, lie: bytes) -> str:
 def _endless(receiver: Receiver, scale: Scale) -> Sight:
     """Send a data set without end, until it is cut or the bench has had enough; what is left of it is counted."""
     before, kept, sent, end = receiver.forget_peak(), receiver.kept_bytes(), 0, time.monotonic() + 30.0
-    block = p_data(pdv(bytes(16370), 0)) * 64
+    block, begun = p_data(pdv(bytes(16370), 0)) * 64, p_data(pdv(_BEGUN, 0))
     with suppress(OSError, AssertionError), RawPeer(receiver.port, timeout_s=5.0) as peer:
-        peer.associate(STORE, called=CALLED.encode()).send(p_data(pdv(c_store_rq("1.2.3"), 3)))
+        peer.associate(STORE, called=CALLED.encode()).send(p_data(pdv(c_store_rq("1.2.3.4"), 3)) + begun)
         while sent * len(block) < scale.endless_mb * 1e6 and time.monotonic() < end and not _has_answered(peer):
             peer.send(block)
             sent += 1

@@ -47,7 +47,6 @@ def rows(folder: Path, scale: Scale) -> Iterator[tuple[str, str, Sight]]:
             busy = running.enter_context(_WithQueue(folder / "busy", outage))
             calm = running.enter_context(Receiver("dicom-node", folder / "calm"))
             receiving = _receiving(busy, calm)
-        outage.now = max(outage.now, time.time())
         began = time.monotonic()
         delivered = outage.end()
         took = time.monotonic() - began
