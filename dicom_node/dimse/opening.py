@@ -51,8 +51,12 @@ def connect(peer: Peer) -> socket.socket:
     except (OSError, UnicodeError) as error:
         if plain is not None:
             plain.close()
-        cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
-        message = f"{peer} cannot be reached ({cause}): check that it runs and that host and port are right"
+        if isinstance(error, ssl.SSLError):
+            cause = getattr(error, "verify_message", "") or error.reason or type(error).__name__
+            message = f"{peer} and we agree on no TLS ({cause}): check its certificate, ours, and who vouches for each"
+        else:
+            cause = type(error).__name__
+            message = f"{peer} cannot be reached ({cause}): check that it runs and that host and port are right"
         raise DestinationUnavailable(message) from error
 
 

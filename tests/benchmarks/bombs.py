@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks.survive_table import Sight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.survive_table import Scale
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _MOST_MB = 50.0
@@ -36,30 +42,21 @@ print(took, memory_mb("VmHWM") - before, answer, sep="|")
 """
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A case's name, what is promised, what happened, and whether the promise held."""
-
-    case: str
-    expected: str
-    seen: str
-    held: bool
+def rows(_folder: Path, _scale: Scale) -> Iterator[tuple[str, str, Sight]]:
+    """Yield every bomb, what is promised, and what was seen of the node's own reader and decoder."""
+    for name, most_s in SCANS.items():
+        yield _row("scan", name, most_s)
+    for name in DECODES:
+        yield _row("decode", name, _DECODE_S)
 
 
-def measured() -> list[Seen]:
-    """Return a row for every bomb."""
-    return [_row("scan", name, most_s) for name, most_s in SCANS.items()] + [
-        _row("decode", name, _DECODE_S) for name in DECODES
-    ]
-
-
-def _row(kind: str, name: str, most_s: float) -> Seen:
+def _row(kind: str, name: str, most_s: float) -> tuple[str, str, Sight]:
     runs = [_once(kind, name) for _ in range(_ROUNDS)]
     took, grown = min(run[0] for run in runs), max(run[1] for run in runs)
     answer = runs[0][2]
     expected = f"{most_s * 1e3:.0f} ms and {_MOST_MB:.0f} MB at most"
     held = took <= most_s and grown <= _MOST_MB
-    return Seen(f"{kind}: {name}", expected, f"{took * 1e3:.1f} ms, {grown:+.1f} MB: {answer}", held)
+    return f"{kind}: {name}", expected, Sight(f"{took * 1e3:.1f} ms, {grown:+.1f} MB: {answer}", held)
 
 
 def _once(kind: str, name: str) -> tuple[float, float, str]:

@@ -110,15 +110,16 @@ def test_dcmtk_verifies_over_tls(site):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_c08_silent_and_plain_clients_of_the_tls_port_harm_nobody(site):
+def test_c08_fifty_silent_and_plain_clients_of_the_tls_port_harm_nobody(site):
     hello = ssl.MemoryBIO()
     client = trusting(site, site.pacs).wrap_bio(ssl.MemoryBIO(), hello)
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     with ExitStack() as open_peers:
-        silent = [open_peers.enter_context(RawPeer(site.node.port, "127.0.0.7")) for _ in range(12)]
-        half = open_peers.enter_context(RawPeer(site.node.port, "127.0.0.8")).send(hello.read()[:100])
-        plain = open_peers.enter_context(RawPeer(site.node.port, "127.0.0.8")).send(associate_rq(context(1)))
+        sources = [f"127.0.0.{number % 10 + 2}" for number in range(50)]  # so many may wait from one address
+        silent = [open_peers.enter_context(RawPeer(site.node.port, source)) for source in sources]
+        half = open_peers.enter_context(RawPeer(site.node.port, "127.0.0.12")).send(hello.read()[:100])
+        plain = open_peers.enter_context(RawPeer(site.node.port, "127.0.0.12")).send(associate_rq(context(1)))
         assert answer(site, site.pacs, b"PACS")[0] == ACCEPTED
         assert all(peer.closed_within(2.0) for peer in (plain, half, *silent))
 

@@ -16,8 +16,10 @@ from tests.support.parcels import EXPLICIT, PR, RUNGS, SC, SR
 from tests.support.stub_pacs import IMPLICIT, StubPacs
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
+    from dicom_node.dimse.tls import TlsFiles
     from tests.support.published import Outgoing
 
 NO_SUCH_INSTANCE = 0x0112
@@ -81,12 +83,13 @@ def report_on(assoc: Any, said: Dataset) -> int:
     return int(status.Status)
 
 
-def report_anew(port: int, said: Dataset) -> int:
+def report_anew(port: int, said: Dataset, tls: ssl.SSLContext | None = None) -> int:
     """Report on an association of the PACS's own, with the roles reversed; returns the status of the answer."""
     ae = AE(ae_title="STUB")
     ae.add_requested_context(StorageCommitmentPushModel, IMPLICIT)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
-    assoc = ae.associate("127.0.0.1", port, ae_title="DICOMNODE", ext_neg=[role])
+    secured = (tls, "localhost") if tls else None
+    assoc = ae.associate("127.0.0.1", port, ae_title="DICOMNODE", ext_neg=[role], tls_args=secured)
     assert assoc.is_established
     try:
         return report_on(assoc, said)
@@ -95,9 +98,9 @@ def report_anew(port: int, said: Dataset) -> int:
 
 
 @contextmanager
-def listening(node: Outgoing, port: int = 0) -> Iterator[StorageScp]:
+def listening(node: Outgoing, port: int = 0, tls: TlsFiles | None = None) -> Iterator[StorageScp]:
     """Yield the node's SCP, which takes reports."""
-    settings = ScpSettings(ae_title="DICOMNODE", host="127.0.0.1", port=port)
+    settings = ScpSettings(ae_title="DICOMNODE", host="127.0.0.1", port=port, tls=tls)
     scp = StorageScp(settings, lambda _request: None, node.reports.take)  # type: ignore[arg-type,return-value]
     scp.start()
     try:

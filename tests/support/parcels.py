@@ -25,7 +25,9 @@ EXPLICIT, JPEG_LS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.80"
 RUNGS = ("34", "33", "22", "11")
 
 
-def write_result(folder: Path, study: str = "1.2.3", version: int = 1) -> tuple[ReportObject, ...]:
+def write_result(
+    folder: Path, study: str = "1.2.3", version: int = 1, rungs: tuple[str, ...] = RUNGS
+) -> tuple[ReportObject, ...]:
     """Write the files of one result; returns its objects in sending order, alternatives best first.
 
     The "compressed" page is no image: what goes over the wire is not looked at by anyone here.
@@ -34,7 +36,7 @@ def write_result(folder: Path, study: str = "1.2.3", version: int = 1) -> tuple[
     page = derived_uid(study, str(version), "sc")
     planned = [("sc-1", "sc", SC, page, JPEG_LS), ("sc-1", "sc", SC, page, EXPLICIT)]
     planned.append(("pr-1", "pr", PR, derived_uid(study, str(version), "pr"), EXPLICIT))
-    planned += [("sr", f"sr-{rung}", SR + rung, derived_uid(study, str(version), rung), EXPLICIT) for rung in RUNGS]
+    planned += [("sr", f"sr-{rung}", SR + rung, derived_uid(study, str(version), rung), EXPLICIT) for rung in rungs]
     return tuple(_write(folder, number, study, *item) for number, item in enumerate(planned))
 
 

@@ -12,6 +12,7 @@ from pynetdicom import AE, evt
 from tests.support.waiting import free_port
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from typing_extensions import Self
@@ -27,6 +28,7 @@ class StubPacs:
         self.stored: list[tuple[str, str, str]] = []
         self.associations = 0
         self.answer = answer
+        self.tls: ssl.SSLContext | None = None
         self._contexts = contexts
         self._server: Any = None
 
@@ -36,7 +38,8 @@ class StubPacs:
         ae.maximum_associations = 5
         for sop_class, syntax in ((VERIFICATION, IMPLICIT), *self._contexts):
             ae.add_supported_context(sop_class, syntax)
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=self.handlers())
+        where, handlers = ("127.0.0.1", self.port), self.handlers()
+        self._server = ae.start_server(where, block=False, evt_handlers=handlers, ssl_context=self.tls)
         return self
 
     def handlers(self) -> list[Any]:
