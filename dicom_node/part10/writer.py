@@ -6,10 +6,6 @@ import struct
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from pydicom import dcmwrite
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID
-
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
@@ -56,6 +52,11 @@ def encode(dataset: Dataset) -> bytes:
 
     Explicit VR little endian unless the data set's file meta names another transfer syntax.
     """
+    # Not at the top: the node writes prefaces only, and would wait for pydicom at its start.
+    from pydicom import dcmwrite  # noqa: PLC0415
+    from pydicom.dataset import FileMetaDataset  # noqa: PLC0415
+    from pydicom.uid import UID  # noqa: PLC0415
+
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     meta = dataset.file_meta
