@@ -24,7 +24,7 @@ from dicom_node.cli.demo import phantom, studies
 from dicom_node.cli.demo.walk import Plan, Returned, walk
 from dicom_node.cli.words import print_json
 from dicom_node.core.errors import BundleError, DicomNodeError
-from dicom_node.inference.bundle import bundle_digest
+from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.report.reading import describe
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""A model bundle: verified byte by byte before anything in it is believed.
-
-Cheap to import: no runtime is loaded here, so the node process may ask for a bundle's identity.
-"""
+"""A model bundle: verified byte by byte before anything in it is believed."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ from dicom_node.core.decision import Gate
 from dicom_node.core.errors import BundleError
 from dicom_node.core.intended_use import IntendedUse
 from dicom_node.core.model_identity import ModelIdentity
+from dicom_node.inference.bundle_digest import SUMS, read_sums
 from dicom_node.inference.manifest import Manifest, MapKind, parse_manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUMS: Final = "SHA256SUMS"
 _MANIFEST: Final = "manifest.toml"
 _EMBEDDER: Final = "embedder.onnx"
 _HEAD: Final = "head.safetensors"
@@ -33,7 +30,6 @@ _LICENCES: Final = frozenset({"LICENSE", "NOTICE"})
 _LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 BUILT_HERE: Final = frozenset({".plan", ".timing-cache"})
 """Endings of what a device builds for itself beside the bundle: bound to its own GPU, checked by a key of its own."""
-_SUMS_MAX_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +64,13 @@ class Bundle:
         return self.manifest.gate_map
 
 
-def bundle_digest(folder: Path) -> str:
-    """Return the bundle's digest, the SHA-256 (hex) of its SHA256SUMS; raises BundleError. Verifies no other file."""
-    return hashlib.sha256(_read_sums(folder)).hexdigest()
-
-
 def load_bundle(folder: Path, expected_sha256: str | None = None) -> Bundle:
     """Return the bundle in a folder after verifying every file in it.
 
     Raises BundleError, one line with file and remedy, where a file is missing, altered or unlisted, where the manifest
     breaks its schema or the head its shape, or where the digest is not the expected one.
     """
-    sums = _read_sums(folder)
+    sums = read_sums(folder)
     digest = hashlib.sha256(sums).hexdigest()
     if expected_sha256 is not None and digest != expected_sha256.lower():
         message = (
@@ -134,20 +125,6 @@ def identity(bundle: Bundle, runtime: str) -> ModelIdentity:
         runtime=runtime,
         parameters=tuple(parameters),
     )
-
-
-def _read_sums(folder: Path) -> bytes:
-    path = folder / SUMS
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_SUMS_MAX_BYTES + 1)
-    except OSError as error:
-        message = f"{path}: cannot be read ({error.strerror}); point the settings at a complete bundle folder"
-        raise BundleError(message) from None
-    if len(content) > _SUMS_MAX_BYTES:
-        message = f"{path}: far too long for a list of digests; restore the bundle"
-        raise BundleError(message)
-    return content
 
 
 def _parse_sums(content: bytes) -> dict[str, str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pydicom.datadict import dictionary_VR
-
 from dicom_node.core.errors import MalformedDataSet
 from dicom_node.core.study import InstanceHeader
 
@@ -332,6 +330,8 @@ def _implicit_vr(tag: int) -> bytes:
     """Return b"SQ" for the sequences of the standard, else nothing: only sequences are walked into."""
     if tag & 0x00010000:  # private: unknown without its dictionary, read as bytes
         return b""
+    from pydicom.datadict import dictionary_VR  # noqa: PLC0415 - half of the node's start, and most peers send explicit VR
+
     try:
         return b"SQ" if dictionary_VR(tag) == "SQ" else b""
     except KeyError:

@@ -6,14 +6,10 @@ import struct
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from pydicom import dcmwrite
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID
-
-from dicom_node.part10.encoder import AmbiguousVr, Encoder
-
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from dicom_node.part10.encoder import Encoder
 
 IMPLEMENTATION_CLASS_UID = "2.25.218327492316450712363571604125893610113"
 IMPLEMENTATION_VERSION = "DICOMNODE_0"
@@ -65,14 +61,21 @@ def encode(dataset: Dataset, encoder: Encoder | None = None) -> bytes:
     syntax = str(meta.get("TransferSyntaxUID", EXPLICIT_LITTLE)) if meta is not None else EXPLICIT_LITTLE
     if syntax in _OTHERWISE_ENCODED:
         return _by_pydicom(dataset, syntax)
+    # Not at the top: the node writes prefaces only, and would wait for pydicom at its start.
+    from dicom_node.part10 import encoder as encoding  # noqa: PLC0415
+
     try:
-        body = (encoder or Encoder()).dataset(dataset)
-    except AmbiguousVr:
+        body = (encoder or encoding.Encoder()).dataset(dataset)
+    except encoding.AmbiguousVr:
         return _by_pydicom(dataset, syntax)
     return preface(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), syntax) + body
 
 
 def _by_pydicom(dataset: Dataset, syntax: str) -> bytes:
+    from pydicom import dcmwrite  # noqa: PLC0415
+    from pydicom.dataset import FileMetaDataset  # noqa: PLC0415
+    from pydicom.uid import UID  # noqa: PLC0415
+
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     meta = dataset.file_meta

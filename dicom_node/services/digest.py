@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.core.errors import BundleError
-from dicom_node.inference.bundle import bundle_digest
+from dicom_node.inference.bundle_digest import bundle_digest
 
 if TYPE_CHECKING:
     from dicom_node.settings import AnalysisSettings

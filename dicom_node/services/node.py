@@ -180,6 +180,8 @@ class Node:
             destinations=[destination.name for destination in self._settings.destinations],
         )
         self._surroundings.notifier.ready(self._in_words())
+        with self._reloading:  # after READY: what sends takes longer to import than all the rest
+            self._couriers.apply(self._settings.destinations)
         self.threads.start("teller", self._tell)
         self._look_after()
         log.info("node.stopping")
@@ -282,7 +284,6 @@ class Node:
 
             sender = SyslogSender(self._settings.audit, self._settings.node.ae_title, self._ledger, stopping)
             self.threads.start("syslog", sender.run, _SEND_S)
-        self._couriers.apply(self._settings.destinations)
 
     def _scrubber(self) -> Scrubber:
         recording = (reception.quiet_of(self._settings), self._bundle_sha256)

@@ -14,7 +14,8 @@ import structlog
 from dicom_node.core.errors import BundleError, DicomNodeError, SettingsError
 from dicom_node.destination_settings import address_of
 from dicom_node.dimse.tls import days_left
-from dicom_node.inference.bundle import bundle_digest, load_bundle
+from dicom_node.inference.bundle import load_bundle
+from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
 from dicom_node.services.asking import NodeSilent, ask

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     ledger,
     report,
     sending,
+    start,
     survive,
 )
 from tests.benchmarks.printing import print_figures
@@ -32,13 +33,22 @@ from tests.benchmarks.workload import prepare
 from tests.support import orthanc
 from tests.support.system import BUNDLE
 
-_MODULES = {"answer": answer, "ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger, "fuzz": fuzz}
+_MODULES = {
+    "answer": answer,
+    "ingest": ingest,
+    "survive": survive,
+    "crashes": crashes,
+    "ledger": ledger,
+    "fuzz": fuzz,
+    "start": start,
+}
 _HELP = {
     "answer": "from the close of a study to its report at the PACS, stage by stage",
     "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
     "fuzz": "changed bytes against what reads received bytes first; finds are kept",
     "ledger": "what each step of the ledger costs as it grows",
     "ingest": "receiving, beside Orthanc and DCMTK's storescp",
+    "start": "how long node, worker and commands take to start, beside Orthanc and storescp",
     "survive": "peers that stall, flood and never end, in the numbers of the fault list: a table of expected and seen",
 }
 

@@ -1,14 +1,21 @@
-"""What the steps of the ledger cost after a thousand, a hundred thousand and a million studies."""
+"""What the steps of the ledger cost after a thousand, a hundred thousand and a million studies.
+
+Every ledger is filled in bulk with studies of two views, published, delivered and committed, and the steps are taken
+in turn on all of them, round by round, each by itself in a transaction that is on disk when it returns. A second set
+of ledgers holds images that wait for the worker and results that wait for the PACS, in growing numbers. A step is flat
+where its median on the largest ledger stays within twice that on the smallest.
+"""
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -18,102 +25,177 @@ from dicom_node.core.study import Quiet
 from dicom_node.ledger import audit, instances, jobs, outbox, purging, results, storage, studies
 from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.overview import Overview
+from dicom_node.ledger.standing import standing
+from tests.benchmarks.record import AT_MOST, Curve, Figure, Record, this_machine
 from tests.support.bulk import fill
 from tests.unit.ledger.arrivals import an_arrival
 
 _QUIET = Quiet(0.0, 0.0)
 _NOW = 1e9
+_PURGED_BEFORE = 500_000.0
+#: A step on the largest ledger may take so many times what it takes on the smallest.
+_FLAT = 2.0
+_STUDIES, _WAITING = "studies in the ledger", "studies that wait"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An open ledger, how many studies it was filled with, and the lease that a step took for the next."""
+
+    ledger: Database
+    overview: Overview
+    studies: int
+    held: list[jobs.Lease]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the sizes."""
     parser.add_argument("--studies", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="studies, by size")
-    parser.add_argument("--rounds", type=int, default=200, help="times each step is taken (default %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--waiting", type=int, nargs="+", default=[100, 10_000], help="studies that wait, by size")
+    parser.add_argument("--rounds", type=int, default=60, help="times each step is taken (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small ledgers and few rounds: that it runs, no figures")
+    parser.add_argument("--output", "--json", type=Path, help="write the record to this file")
 
 
 def run(arguments: Namespace, console: Console) -> int:
-    """Measure and print: milliseconds, the median of the rounds, by step and size."""
-    found: dict[int, dict[str, float]] = {}
-    for studies_ in arguments.studies:
-        folder = Path(tempfile.mkdtemp(prefix="dicom-node-ledger-"))
-        try:
-            found[studies_] = _measure(folder / "ledger.sqlite", studies_, arguments.rounds)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    table = Table(title="Median of a step, ms", title_justify="left")
-    table.add_column("step")
-    for size in found:
-        table.add_column(f"{size:,} studies", justify="right")
-    for step in next(iter(found.values())):
-        table.add_row(step, *(f"{found[size][step]:.2f}" for size in found))
-    console.print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1))
-    return 0
+    """Measure and print: milliseconds, the median of the rounds, by step and size; 1: a step is not flat."""
+    sizes, waiting, rounds = arguments.studies, arguments.waiting, arguments.rounds
+    if arguments.quick:
+        sizes, waiting, rounds = [1_000, 20_000], [100, 1_000], 20
+    folder = Path(tempfile.mkdtemp(prefix="dicom-node-ledger-"))
+    machine = this_machine(folder)
+    try:
+        grown = _measure(folder, [(size, 0) for size in sizes], rounds)
+        queued = _measure(folder, [(1_000, size) for size in waiting], rounds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    curves = {_STUDIES: _curve(sizes, grown, _STUDIES), _WAITING: _curve(waiting, queued, _WAITING)}
+    figures = [*_figures(grown, sizes, _STUDIES), *_figures(queued, waiting, _WAITING)]
+    record = Record("ledger", machine, arguments.seed, rounds, figures, curves, method=__doc__ or "")
+    for curve in curves.values():
+        _print(curve, console)
+    if arguments.output:
+        record.write(arguments.output)
+    return 1 if any(figure.reached is False for figure in figures) else 0
 
 
-def _measure(path: Path, count: int, rounds: int) -> dict[str, float]:
-    fill(path, count)
-    figures = {"file, MiB": path.stat().st_size / (1 << 20)}
-    begun = time.perf_counter()
-    ledger = open_ledger(path)
-    figures["open the ledger"] = (time.perf_counter() - begun) * 1e3
-    for name, step in _steps(ledger, path, count).items():
-        times = []
+def _measure(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> list[dict[str, list[float]]]:
+    """Return the milliseconds of every step by size; the sizes take turns, so that all see the same machine."""
+    filled, found = [], [defaultdict(list) for _ in sizes]
+    for studies_, waiting in sizes:
+        path = folder / f"{studies_}-{waiting}" / "ledger.sqlite"
+        path.parent.mkdir()
+        fill(path, studies_, unanalysed=waiting, undelivered=waiting)
+        filled.append(Filled(open_ledger(path), Overview(path), studies_, []))
+    try:
         for number in range(rounds):
-            begun = time.perf_counter()
-            step(number)
-            times.append(time.perf_counter() - begun)
-        figures[name] = statistics.median(times) * 1e3
-    ledger.close()
+            for one, times in zip(filled, found, strict=True):
+                for name, step in STEPS.items():
+                    begun = time.perf_counter()
+                    step(one, number)
+                    times[name].append((time.perf_counter() - begun) * 1e3)
+    finally:
+        for one in filled:
+            one.ledger.close()
+        for child in folder.iterdir():
+            shutil.rmtree(child)
+    return [dict(times) for times in found]
+
+
+def _receive(one: Filled, number: int) -> None:
+    with one.ledger.transaction() as connection:
+        arrival = an_arrival(f"1.9.{number}", study=f"1.9.{number}")
+        instances.record(connection, arrival, _QUIET, "bundle", _NOW)
+
+
+def _close(one: Filled, _number: int) -> None:
+    with one.ledger.transaction() as connection:
+        studies.close_due(connection, "bundle", _NOW)
+        studies.promote_waiting(connection, _NOW)
+
+
+def _claim(one: Filled, _number: int) -> None:
+    with one.ledger.transaction() as connection:
+        lease = jobs.lease(connection, _NOW, 60.0)
+        jobs.next_due(connection)
+    one.held[:] = [] if lease is None else [lease]
+
+
+def _answer(one: Filled, _number: int) -> None:
+    with one.ledger.transaction() as connection:
+        for lease in one.held:
+            jobs.complete(connection, lease)
+            if lease.instance_id is not None:
+                found = results.Analysed(lease.instance_id, "bundle", "{}", None, None)
+                results.save_analysis(connection, found, _NOW)
+            elif lease.version_id is not None:
+                published = results.Published("negative", 0.1, None, None, "bundle", "results/x", "digest", ())
+                results.publish(connection, lease.version_id, published, ("pacs",), _NOW)
+
+
+def _deliver(one: Filled, _number: int) -> None:
+    with one.ledger.transaction() as connection:
+        for due in outbox.take_due(connection, "pacs", _NOW):
+            outbox.succeed(connection, due, (), _NOW)
+        outbox.next_due(connection, "pacs")
+
+
+def _purge(one: Filled, number: int) -> None:
+    with one.ledger.transaction() as connection:
+        for study_id in purging.due(connection, number * 7 % one.studies, lambda at: at < _PURGED_BEFORE, 200)[0][:1]:
+            purging.note_purged(connection, purging.holdings(connection, study_id), _NOW, "bench")
+
+
+def _status(one: Filled, _number: int) -> None:
+    with one.ledger.transaction() as connection:
+        standing(connection, ("pacs",))
+
+
+def _scrub(one: Filled, number: int) -> None:
+    with one.ledger.transaction() as connection:
+        storage.next_kept(connection, number % one.studies)
+        audit.last(connection, "node.started")
+
+
+#: In their order they are a day's work: what one leaves the next takes up.
+STEPS: Mapping[str, Callable[[Filled, int], object]] = {
+    "receive an instance": _receive,
+    "claim an image": _claim,
+    "answer it": _answer,
+    "close": _close,
+    "claim the result": _claim,
+    "publish": _answer,
+    "deliver": _deliver,
+    "status": _status,
+    "purge a study": _purge,
+    "look for the next to scrub": _scrub,
+    "list 100 studies": lambda one, _number: one.overview.studies(100),
+    "show a study": lambda one, number: one.overview.study(f"1.2.{number % one.studies + 1}"),
+}
+
+
+def _curve(sizes: Sequence[int], found: Sequence[Mapping[str, list[float]]], label: str) -> Curve:
+    lines = {name: [statistics.median(times[name]) for times in found] for name in STEPS}
+    return Curve(sizes, lines, label, "ms, median")
+
+
+def _figures(found: Sequence[Mapping[str, list[float]]], sizes: Sequence[int], what: str) -> list[Figure]:
+    """Return each step's time on the largest ledger as a multiple of that on the smallest, and in ms."""
+    figures = []
+    for name in STEPS:
+        least = statistics.median(found[0][name])
+        title = f"{name}: {sizes[-1]:,} {what}, as a multiple of {sizes[0]:,}"
+        figures.append(Figure.of(f"{name}, {sizes[-1]:,} {what}", "ms", found[-1][name]))
+        figures.append(Figure.of(title, "x", [statistics.median(found[-1][name]) / least], (AT_MOST, _FLAT)))
     return figures
 
 
-def _steps(ledger: Database, path: Path, count: int) -> dict[str, Callable[[int], object]]:
-    overview = Overview(path)
-
-    def receive(number: int) -> None:
-        with ledger.transaction() as connection:
-            arrival = an_arrival(f"1.9.{number}", study=f"1.9.{number}")
-            instances.record(connection, arrival, _QUIET, "bundle", _NOW)
-
-    def close(_number: int) -> None:
-        with ledger.transaction() as connection:
-            studies.close_due(connection, "bundle", _NOW)
-            studies.promote_waiting(connection, _NOW)
-
-    def work(_number: int) -> None:
-        with ledger.transaction() as connection:
-            lease = jobs.lease(connection, _NOW, 60.0)
-            if lease is None:
-                return
-            jobs.complete(connection, lease)
-            if lease.instance_id is not None:
-                results.save_analysis(connection, results.Analysed(lease.instance_id, "bundle", "{}", None, None), _NOW)
-            elif lease.version_id is not None:
-                found = results.Published("negative", 0.1, None, None, "bundle", "results/x", "digest", ())
-                results.publish(connection, lease.version_id, found, ("pacs",), _NOW)
-
-    def deliver(_number: int) -> None:
-        with ledger.transaction() as connection:
-            for due in outbox.take_due(connection, "pacs", _NOW):
-                outbox.succeed(connection, due, (), _NOW)
-
-    def look(number: int) -> None:
-        with ledger.transaction() as connection:
-            purging.due(connection, number, lambda at: at < 1.0, 200)
-            storage.next_kept(connection, number % count)
-            audit.last(connection, "node.started")
-
-    return {
-        "receive an instance (one fsync)": receive,
-        "close 100 studies": close,
-        "lease and answer a job (one fsync)": work,
-        "publish after closing": close,
-        "compose": work,
-        "deliver (one fsync)": deliver,
-        "look for what to purge and to scrub": look,
-        "list the newest 100 studies": lambda _number: overview.studies(100),
-        "show a study": lambda number: overview.study(f"1.2.{number % count + 1}"),
-    }
+def _print(curve: Curve, console: Console) -> None:
+    table = Table(title=f"Median of a step, ms, by {curve.x_label}", title_justify="left")
+    table.add_column("step")
+    for size in curve.x:
+        table.add_column(f"{size:,}", justify="right")
+    table.add_column("largest / smallest", justify="right")
+    for step, values in curve.lines.items():
+        table.add_row(step, *(f"{value:.2f}" for value in values), f"{values[-1] / values[0]:.1f}x")
+    console.print(table)

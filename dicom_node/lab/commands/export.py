@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Export and say what was tried."""
     import re  # noqa: PLC0415 - `--help` stays quick
 
-    from dicom_node.inference.bundle import bundle_digest  # noqa: PLC0415
+    from dicom_node.inference.bundle_digest import bundle_digest  # noqa: PLC0415
     from dicom_node.lab.probe_export import Naming  # noqa: PLC0415
     from dicom_node.lab.progress import say  # noqa: PLC0415
     from dicom_node.lab.runs import LabError, read_json  # noqa: PLC0415

@@ -17,7 +17,7 @@ from dicom_node.cli.doctor.command import CHECKS
 from dicom_node.cli.main import COMMANDS, build_parser, main
 from dicom_node.cli.selftest import KNOWN
 from dicom_node.cli.toml_text import enable_block, replace_values
-from dicom_node.inference.bundle import bundle_digest
+from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.ledger import audit, waiting
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.spool import StateFolders

@@ -8,7 +8,8 @@ import pytest
 
 from dicom_node.core.decision import Policy
 from dicom_node.core.errors import BundleError
-from dicom_node.inference.bundle import bundle_digest, identity, load_bundle
+from dicom_node.inference.bundle import identity, load_bundle
+from dicom_node.inference.bundle_digest import bundle_digest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 from sqlalchemy import event
 
 from dicom_node.core.delivery import Backoff, SlotSent
 from dicom_node.core.identifiers import new_uid
 from dicom_node.core.study import Quiet
-from dicom_node.ledger import audit, commitments, instances, jobs, outbox, purging, results, storage, studies
+from dicom_node.ledger import audit, commitments, instances, jobs, outbox, purging, results, standing, storage, studies
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 from tests.support.bulk import fill
@@ -162,6 +164,44 @@ def test_every_step_of_the_daily_work_finds_its_rows_by_an_index(path):
     assert {name: count for name, count in work.items() if count > MOST_WORK} == {}
     assert len(seen) > 40
     assert {statement: plan for statement, plan in seen.items() if any(map(_walks, plan))} == {}
+
+
+def _claim(connection):
+    lease = jobs.lease(connection, NOW, 60.0)
+    assert lease is not None
+    assert jobs.is_held(connection, lease)
+    jobs.next_due(connection)
+    jobs.complete(connection, lease)
+    found = results.Analysed(lease.instance_id, "bundle", "{}", None, None)
+    results.save_analysis(connection, found, NOW)
+
+
+def _look_at_what_waits(connection):
+    studies.close_due(connection, "bundle", NOW)
+    assert studies.promote_waiting(connection, NOW)
+    assert outbox.take_due(connection, "pacs", NOW, 20)
+    assert standing.standing(connection, ("pacs",))["jobs"]["waiting"]
+
+
+def _work_with(folder, waiting):
+    """Return what each step costs, in instructions, while so many studies wait for the worker, and for the PACS."""
+    path = folder / f"{waiting}.sqlite"
+    fill(path, 100, unanalysed=waiting, undelivered=waiting)
+    ledger = open_ledger(path)
+    with ledger.transaction() as connection:
+        # One study is ready for its result: nobody has to look long for it, but has to look at all that are not.
+        jobs.complete(connection, jobs.lease(connection, NOW, 60.0))
+        jobs.complete(connection, jobs.lease(connection, NOW, 60.0))
+        steps = (_receive, _claim, _look_at_what_waits)
+        work = {step.__name__: _instructions(connection, step) for step in steps}
+    ledger.close()
+    return work
+
+
+def test_after_a_long_outage_a_step_costs_at_most_by_what_waits(tmp_path):
+    few, many = _work_with(tmp_path, 150), _work_with(tmp_path, 1500)
+    assert {name: count for name, count in many.items() if count > MOST_WORK} == {"_look_at_what_waits": ANY}
+    assert many["_look_at_what_waits"] < 15 * few["_look_at_what_waits"], "by ten, not by its square"
 
 
 def test_what_is_listed_for_a_person_finds_its_rows_by_an_index(path):
