@@ -13,15 +13,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import admin, crashes, cxr, endtoend, fuzz, ingest, kills, ledger, report, sending, survive
+from tests.benchmarks import admin, crashes, cxr, endtoend, fleet, fuzz, ingest, kills, ledger, report, sending, survive
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
 from tests.support.system import BUNDLE
 
-_MODULES = {"ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger, "fuzz": fuzz}
+_MODULES = {
+    "ingest": ingest,
+    "survive": survive,
+    "crashes": crashes,
+    "ledger": ledger,
+    "fuzz": fuzz,
+    "fleet": fleet,
+}
 _HELP = {
     "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
+    "fleet": "a Monday of a hospital or a region against the node at accelerated time, and on paper beyond",
     "fuzz": "changed bytes against what reads received bytes first; finds are kept",
     "ledger": "what each step of the ledger costs as it grows",
     "ingest": "receiving, beside Orthanc and DCMTK's storescp",
