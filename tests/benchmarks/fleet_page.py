@@ -58,6 +58,8 @@ def run_block(figures: dict[str, Any]) -> str:
     seen, paper = figures["turnaround_s"], figures["paper_turnaround_s"]
     line = figures["timeline"]
     lines = [
+        f"`{_command(plan)}`",
+        "",
         (
             f"{_clock(plan['start_h'])} to {_clock(plan['end_h'])} at speed {plan['speed']:g}, seed {plan['seed']}: "
             f"{studies} studies, {counts['images']} images ({counts['radiographs']} radiographs), "
@@ -94,6 +96,14 @@ def run_block(figures: dict[str, Any]) -> str:
     lines += _table(("What", "Figure"), rows)
     name = f"images/fleet-{plan['site']}.png"
     return "\n".join([*lines, "", f"![Arrivals, age of the queue and use of the machine, {plan['site']}]({name})"])
+
+
+def _command(plan: dict[str, Any]) -> str:
+    """Return the command that runs this again."""
+    hours = f"{_clock(plan['start_h'])}-{_clock(plan['end_h'])}"
+    event = "" if plan["event"] == "none" else f" --event {plan['event']}"
+    what = f"--site {plan['site']} --speed {plan['speed']:g} --hours {hours}{event}"
+    return f"scripts/bench --seed {plan['seed']} fleet {what} --page"
 
 
 def paper_block(figures: dict[str, Any]) -> str:
@@ -329,7 +339,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _clock(hour: float) -> str:
-    return f"{int(hour)}:{round(hour % 1 * 60):02d}"
+    return f"{int(hour):02d}:{round(hour % 1 * 60):02d}"
 
 
 def _times(found: dict[str, float]) -> str:
