@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.benchmarks import fleet_beyond, fleet_page
+from tests.benchmarks import fleet_beyond, fleet_page, fleet_pictures
 from tests.benchmarks.fleet_arrivals import HOUR_S, SITES, Send, after_outage, between, day, with_casualties
 from tests.benchmarks.fleet_figures import Counts, Percentiles, Seen, counted, mean, seen, service_table
 from tests.benchmarks.fleet_paper import Paper, ages, busy_share
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     _print(figures, console)
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1))
-        fleet_page.draw_run(figures, arguments.output.with_suffix(".png"))
+        fleet_pictures.draw_run(figures, arguments.output.with_suffix(".png"))
     if arguments.page:
         fleet_page.renew(figures)
     counts = figures["counts"]
@@ -129,7 +129,7 @@ def _figures(plan: Plan, done: Replay, console: Console) -> dict[str, Any]:
         "turnaround_s": asdict(Percentiles.of(log.outcome.turnaround_s)),
         "paper_turnaround_s": asdict(Percentiles.of(paper.turnaround_s)),
         "service": service_table(log.service),
-        "needs": _needs(counts, log),
+        "needs": _needs(counts, log, plan.seed),
         "limits": asdict(limits),
         "timeline": _timeline(plan, done, log),
         "processes": _processes(done),
@@ -158,7 +158,7 @@ def _limits(counts: Counts, log: Seen, done: Replay) -> fleet_beyond.Limits:
     )
 
 
-def _needs(counts: Counts, log: Seen) -> dict[str, float]:
+def _needs(counts: Counts, log: Seen, seed: int) -> dict[str, float]:
     """Return the mean times a study, and what another machine's image may take for each site's busiest hour."""
     assert log.service is not None
     analysed = sum(end - start for start, end in log.outcome.work)
@@ -172,7 +172,7 @@ def _needs(counts: Counts, log: Seen) -> dict[str, float]:
         "versions_a_study": counts.versions / counts.studies,
     }
     for site in SITES.values():
-        hours = np.bincount([int(s.at_s // HOUR_S) for s in day(site, 1) if s.images[0].number == 0 and not s.again])
+        hours = np.bincount([int(s.at_s // HOUR_S) for s in day(site, seed) if s.images[0].number == 0 and not s.again])
         found[f"{site.name}_peak_studies_h"] = float(hours.max())
     return found
 
