@@ -19,6 +19,7 @@ from tests.benchmarks import (
     crashes,
     cxr,
     endtoend,
+    fleet,
     fuzz,
     ingest,
     kills,
@@ -41,10 +42,12 @@ _MODULES = {
     "ledger": ledger,
     "fuzz": fuzz,
     "start": start,
+    "fleet": fleet,
 }
 _HELP = {
     "answer": "from the close of a study to its report at the PACS, stage by stage",
     "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
+    "fleet": "a Monday of a hospital or a region against the node at accelerated time, and on paper beyond",
     "fuzz": "changed bytes against what reads received bytes first; finds are kept",
     "ledger": "what each step of the ledger costs as it grows",
     "ingest": "receiving, beside Orthanc and DCMTK's storescp",
