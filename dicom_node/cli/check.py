@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _warnings(settings: Settings) -> list[str]:
     """Return what is allowed and probably not meant, a line each."""
-    found = [f"{one.destination}: {one.why}; {one.do}" for one in unheard(settings)]
+    found = [f"{one.check}: {one.seen}; {one.do}" for one in unheard(settings)]
     if time.time() < EARLIEST:
         found.append("the clock was never set: reports carry its date; set it (timedatectl set-time, or NTP)")
     return found
