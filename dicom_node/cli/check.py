@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node import overrides
 from dicom_node import settings as configuration
-from dicom_node.cli.unheard import unheard
+from dicom_node.cli.doctor.unheard import unheard
 from dicom_node.cli.words import print_json
 from dicom_node.core.running import EARLIEST
 from dicom_node.destination_settings import address_of
