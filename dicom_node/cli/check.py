@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node import overrides
 from dicom_node import settings as configuration
-from dicom_node.cli.unheard import unheard
+from dicom_node.cli.doctor.unheard import unheard
 from dicom_node.cli.words import print_json
 from dicom_node.core.running import EARLIEST
 from dicom_node.destination_settings import address_of
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _warnings(settings: Settings) -> list[str]:
     """Return what is allowed and probably not meant, a line each."""
-    found = [f"{one.destination}: {one.why}; {one.do}" for one in unheard(settings)]
+    found = [f"{one.check}: {one.seen}; {one.do}" for one in unheard(settings)]
     if time.time() < EARLIEST:
         found.append("the clock was never set: reports carry its date; set it (timedatectl set-time, or NTP)")
     return found

@@ -70,6 +70,7 @@ _EVENTS = {
 
 NOT_TOLD = frozenset(
     (
+        "clock.gap",  # the node was off for long, most probably
         "commitment.asked",  # a question: its answer is told
         "commitment.not-offered",
         "commitment.postponed",

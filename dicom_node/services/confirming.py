@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -18,9 +18,9 @@ from dicom_node.dimse.commitment import read_report
 from dicom_node.dimse.peers import printable_title
 from dicom_node.dimse.sop_classes import STORAGE_COMMITMENT
 from dicom_node.ledger import commitments
+from dicom_node.services.rounds import Rounds
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from dicom_node.deliver.confirm import Confirmer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dicom_node.dimse.commitment import Report
     from dicom_node.ledger.commitments import Claim
     from dicom_node.ledger.database import Database
+    from dicom_node.services.rounds import Workplace
     from dicom_node.services.threads import Bell
 
 log = structlog.get_logger(__name__)
@@ -38,8 +39,6 @@ PATIENCE = Backoff(first_s=60.0, longest_s=6 * 3600.0, give_up_s=72 * 3600.0)
 _BATCH = 32  # deliveries in one association
 _STAY_S = 5.0  # how long an association is kept for reports on it; later they come on one of the PACS's own
 _LOOK_S = 0.2
-_LONGEST_SLEEP_S = 5.0
-_SHORTEST_SLEEP_S = 0.2
 _SEND_AGAIN_S = 60.0
 _LOOKS = 4  # an index may be behind the store: so many times C-FIND may not find what was stored
 _EVENTS = {
@@ -86,42 +85,24 @@ class Reports:
         return status.SUCCESS
 
 
-class Asker:
+class Asker(Rounds):
     """One PACS's deliveries that are still to be proved, several asked for over one association."""
 
-    def __init__(  # noqa: PLR0913 - the parts of the node that one question touches
+    def __init__(
         self,
         destination: DicomDestination,
         calling_ae: str,
-        *,
-        ledger: Database,
+        place: Workplace,
         reports: Reports,
-        bell: Bell,
-        clock: Callable[[], float],
-        dice: Callable[[], float],
-        stopping: threading.Event,
         patience: Backoff = PATIENCE,
         stay_s: float = _STAY_S,
     ) -> None:
+        super().__init__(backoff_of(destination), place)
         self._destination = destination
         self._calling_ae = calling_ae
-        self._backoff = backoff_of(destination)
-        self._circuit = Circuit()
-        self._ledger = ledger
         self._reports = reports
-        self._bell = bell
-        self._clock = clock
-        self._dice = dice
-        self._stopping = stopping
         self._patience = patience
         self._stay_s = stay_s
-
-    def run(self) -> None:
-        """Ask until the node stops."""
-        while not self._stopping.is_set():
-            heard = self._bell.count()
-            if not self.step():
-                self._bell.wait(heard, self._pause())
 
     def step(self) -> bool:
         """Ask for what is due over one association; false where nothing is, or the PACS is left alone."""
@@ -221,12 +202,8 @@ class Asker:
         log.warning("commitment.postponed", destination=self._destination.name, reason=error, waiting=len(waiting))
         waiting.clear()
 
-    def _pause(self) -> float:
-        with self._ledger.transaction() as connection:
-            due = commitments.next_due(connection, self._destination.name)
-        if due is None:
-            return _LONGEST_SLEEP_S
-        return min(max(max(due, self._circuit.closed_until) - self._clock(), _SHORTEST_SLEEP_S), _LONGEST_SLEEP_S)
+    def _next_due(self, connection: Any) -> float | None:
+        return commitments.next_due(connection, self._destination.name)
 
 
 def _say(claim: Claim, *, whole: bool, refused: object, sent_again: bool) -> None:

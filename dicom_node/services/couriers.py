@@ -13,6 +13,7 @@ import structlog
 
 from dicom_node.destination_settings import DicomDestination, demand_of
 from dicom_node.ledger import commitments, outbox
+from dicom_node.services.rounds import Workplace
 from dicom_node.services.threads import Bell, Stopping, Threads
 
 if TYPE_CHECKING:
@@ -98,16 +99,7 @@ class Couriers:
     def _ask(self, destination: DicomDestination, running: _Running) -> None:
         from dicom_node.services.confirming import Asker  # noqa: PLC0415 - as below
 
-        asker = Asker(
-            destination,
-            self._calling_ae,
-            ledger=self._ledger,
-            reports=self._reports(),
-            bell=self._bell,
-            clock=self._clock,
-            dice=random.random,
-            stopping=running.stopping,
-        )
+        asker = Asker(destination, self._calling_ae, self._workplace(running.stopping), self._reports())
         asker.run()
 
     def _deliver(self, destination: DestinationSettings, running: _Running, before: _Running | None) -> None:
@@ -129,13 +121,7 @@ class Couriers:
         # pynetdicom takes a tenth of a second to import: the node listens meanwhile.
         from dicom_node.services.delivering import Courier  # noqa: PLC0415
 
-        return Courier(
-            destination,
-            self._calling_ae,
-            ledger=self._ledger,
-            folders=self._folders,
-            bell=self._bell,
-            clock=self._clock,
-            dice=random.random,
-            stopping=stopping,
-        )
+        return Courier(destination, self._calling_ae, self._workplace(stopping), self._folders)
+
+    def _workplace(self, stopping: Stopping) -> Workplace:
+        return Workplace(self._ledger, self._bell, self._clock, random.random, stopping)

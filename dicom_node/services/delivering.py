@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -14,61 +14,34 @@ from dicom_node.deliver.send import backoff_of, open_session
 from dicom_node.destination_settings import demand_of
 from dicom_node.dimse.scu import Outgoing
 from dicom_node.ledger import commitments, destinations, outbox, results
+from dicom_node.services.rounds import Rounds
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
-
     from dicom_node.core.delivery import Receipt
     from dicom_node.deliver.parcel import Session
     from dicom_node.destination_settings import DestinationSettings
-    from dicom_node.ledger.database import Database
     from dicom_node.ledger.outbox import Due
     from dicom_node.ledger.spool import StateFolders
-    from dicom_node.services.threads import Bell
+    from dicom_node.services.rounds import Workplace
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_SLEEP_S = 5.0
-_BLOCKED_SLEEP_S = 0.2  # something is due but waits for an earlier version of its study
 _NOTE_EVERY_S = 60.0
 _BATCH = 16  # results in one association; more urgent ones that come meanwhile need not wait for a longer queue
 
 
-class Courier:
+class Courier(Rounds):
     """One destination's deliveries, several over one connection; a destination that is down is asked once a wait."""
 
-    def __init__(  # noqa: PLR0913 - the parts of the node that one delivery touches
-        self,
-        destination: DestinationSettings,
-        calling_ae: str,
-        *,
-        ledger: Database,
-        folders: StateFolders,
-        bell: Bell,
-        clock: Callable[[], float],
-        dice: Callable[[], float],
-        stopping: threading.Event,
+    def __init__(
+        self, destination: DestinationSettings, calling_ae: str, place: Workplace, folders: StateFolders
     ) -> None:
+        super().__init__(backoff_of(destination), place)
         self._destination = destination
         self._calling_ae = calling_ae
-        self._backoff = backoff_of(destination)
-        self._circuit = Circuit()
+        self._folders = folders
         self._accepted: frozenset[tuple[str, str]] | None = None
         self._noted_at = 0.0
-        self._ledger = ledger
-        self._folders = folders
-        self._bell = bell
-        self._clock = clock
-        self._dice = dice
-        self._stopping = stopping
-
-    def run(self) -> None:
-        """Deliver until the node stops."""
-        while not self._stopping.is_set():
-            heard = self._bell.count()
-            if not self.step():
-                self._bell.wait(heard, self._pause())
 
     def step(self) -> bool:
         """Attempt the due deliveries over one connection; false where none is due or the destination is left alone."""
@@ -187,12 +160,8 @@ class Courier:
             outbox.give_up(connection, due, receipt.slots if receipt else (), error, self._clock())
         log.error("delivery.dead", **_names(due), reason=error)
 
-    def _pause(self) -> float:
-        with self._ledger.transaction() as connection:
-            due = outbox.next_due(connection, self._destination.name)
-        if due is None:
-            return _LONGEST_SLEEP_S
-        return min(max(max(due, self._circuit.closed_until) - self._clock(), _BLOCKED_SLEEP_S), _LONGEST_SLEEP_S)
+    def _next_due(self, connection: Any) -> float | None:
+        return outbox.next_due(connection, self._destination.name)
 
 
 def _names(due: Due) -> dict[str, object]:

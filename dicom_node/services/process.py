@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -45,10 +47,22 @@ def begin(program: str, argv: list[str] | None = None) -> Start:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_SETTINGS)
     os.umask(0o077)
+    _leave_no_core()
     logs.configure(settings.log, program)
     if arguments.supervised:
         threading.Thread(target=_end_with_supervisor, name="supervisor-watch", daemon=True).start()
     return Start(settings, arguments.config)
+
+
+def _leave_no_core() -> None:
+    """Let no crash, ours or a child's, write memory into a file: it holds what was received of patients.
+
+    The limit is for files; a program that the kernel hands cores to (systemd-coredump, apport) is not bound by it,
+    but gets no memory either.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # no such file in some containers
+        Path("/proc/self/coredump_filter").write_text("0", encoding="ascii")
 
 
 def _end_with_supervisor() -> None:

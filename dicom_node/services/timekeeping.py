@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 _EVERY_S = 1.0
 _NOTE_EVERY_S = 60.0
 _STEP_S = 5.0  # less is harmless, and what NTP does day by day
+_BACK = "the clock went back by {:.0f} s {}; what was dated before may have a wrong date"
+_AHEAD = "the clock went ahead by {:.0f} s {}; what was dated before may have a wrong date"
+_GAP = "the node was off for {:.0f} s, or the clock leapt; what waits is not given up sooner for it"
 _OFF_S = 86_400.0  # a node that was off for longer cannot tell that from a clock that leapt
 
 
@@ -71,8 +74,10 @@ class Timekeeper:
             running.adopt(connection)
             runs = running.read(connection).runs
             gap = now - runs[-1].ended if runs else 0.0
-            if not -_STEP_S <= gap <= _OFF_S:
-                self._note(connection, gap, now, "since the node last ran")
+            if gap < -_STEP_S:
+                self._note(connection, "clock.stepped", gap, now, _BACK.format(-gap, "since the node last ran"))
+            elif gap > _OFF_S:
+                self._note(connection, "clock.gap", gap, now, _GAP.format(gap))
             running.begin(connection, now)
             hastened = redating.hasten(connection, now)
         if hastened:
@@ -103,7 +108,8 @@ class Timekeeper:
                 self._clock.move(by)
                 moved = True
                 now = self._clock()
-                self._note(connection, by, now, "while the node ran")
+                detail = (_AHEAD if by > 0 else _BACK).format(abs(by), "while the node ran")
+                self._note(connection, "clock.stepped", by, now, detail)
                 running.begin(connection, now)
                 redating.hasten(connection, now)
         except LedgerUnavailable:
@@ -112,9 +118,7 @@ class Timekeeper:
             raise
         self._bell.ring()
 
-    def _note(self, connection: Any, by: float, now: float, when: str) -> None:
+    def _note(self, connection: Any, event: str, by: float, now: float, detail: str) -> None:
         redating.shift(connection, by)
-        way = "ahead" if by > 0 else "back"
-        detail = f"the clock went {way} by {abs(by):.0f} s {when}; what was dated in between may have a wrong date"
-        audit.note(connection, now, "clock.stepped", detail=detail, by_s=round(by, 3))
-        log.warning("clock.stepped", by_s=round(by, 1), reason=detail)
+        audit.note(connection, now, event, detail=detail, by_s=round(by, 3))
+        log.warning(event, by_s=round(by, 1), reason=detail)

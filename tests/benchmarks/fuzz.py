@@ -51,7 +51,7 @@ _LARGEST_SEED = 8192  # most of what a header can do is in its first pages, and 
 _SYNTAXES = (EXPLICIT, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 _LONG_VRS = {"OB", "OW", "OF", "UN", "OD", "OL"}
 _SLOW_S = 1.0
-_HISTORIES, _STEPS = 100, 80
+_HISTORIES, _STEPS = 25, 80
 _MEMORY = 512 << 20  # more than now
 _EDGES = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0xFFFE, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import threading
 import xml.etree.ElementTree as ET
 
 import pytest
 
+from dicom_node.inference.bundle import bundle_digest
 from dicom_node.ledger import audit
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.progress import read_progress
+from dicom_node.services.software import installed_software, settings_digest
 from dicom_node.services.syslog import SyslogSender
-from dicom_node.settings import AuditSettings
+from dicom_node.settings import AuditSettings, load
 from tests.support.node import command
 from tests.support.sender import read_part10
 from tests.support.sink import Sink, make_certificate
@@ -46,7 +49,16 @@ def test_what_a_result_came_from_is_told_in_full(system, factory):
         assert facts["input_sha256"] == received[record["sop_instance_uid"]]["sha256"]
         assert {"pixels_sha256", "transform", "bundle_sha256", "config_sha256", "software_sha256"} <= set(facts)
         assert {"runtime", "outcome", "probability", "parameters"} <= set(facts)
+        assert re.fullmatch("[0-9a-f]{64}", facts["pixels_sha256"])
     assert [r["facts"]["destination"] for r in by_event["delivery.done"]] == ["pacs"]
+    assert what_it_runs_on(published, by_event["image.analysed"]) == what_it_runs_on_now(system)
+    (delivery,) = listed["deliveries"]
+    assert (delivery["destination"], delivery["state"]) == ("pacs", "done")
+    outputs = published["facts"]["outputs"]
+    assert {slot["sop_instance_uid"] for slot in delivery["slots"] if slot["sop_instance_uid"]} <= set(outputs)
+    assert {item["sop_instance_uid"]: item["file"] for item in listed["versions"][0]["objects"]} == outputs
+    assert set(listed["versions"][0]["views"]) == set(received)
+    assert {one["sop_instance_uid"]: one["sha256"] for one in listed["instances"]} == published["facts"]["inputs"]
 
     whole = subprocess.run(
         [command(), "audit", "export", "--config", str(system.node.config)], capture_output=True, text=True, check=True
@@ -55,6 +67,20 @@ def test_what_a_result_came_from_is_told_in_full(system, factory):
     assert study.patient_name.partition("^")[0] not in whole
     assert '"event": "node.started"' in whole
     assert system.node.ask("audit", "verify")["problem"] is None
+
+
+def what_it_runs_on(published, analysed):
+    """Return the digests of bundle, configuration and software that every record of a result states alike."""
+    names = ("bundle_sha256", "config_sha256", "software_sha256")
+    stated = {tuple(record["facts"][name] for name in names) for record in (published, *analysed)}
+    assert len(stated) == 1, "made by one model, under one configuration"
+    return stated.pop()
+
+
+def what_it_runs_on_now(system):
+    """Return the same of the installation itself."""
+    settings = load(system.node.config)
+    return bundle_digest(settings.analysis.bundle), settings_digest(settings), installed_software().sha256
 
 
 def test_c50_records_wait_for_a_repository_that_is_down_and_come_once_and_in_order(tmp_path):

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
-import subprocess
+import tarfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from tests.support.node import Node, command
-from tests.support.waiting import until
+from dicom_node.cli.main import main
+from tests.support.node import Node
+from tests.support.waiting import free_port, is_open, until
 from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, context
 from tests.unit.part10.test_header import a_radiograph, encoded
 
 # The canaries are no valid codes and no ages, which is the point.
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Invalid value for VR")]
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT_VRS = {"LO", "SH", "PN", "ST", "LT", "UT", "UC"}
 GROUPS = {0x08, 0x10, 0x18, 0x20, 0x32, 0x40}
 CANARY = "Zqxjkv"  # no word of any language, and no part of a digest
 STRANGER = b"Zqxjkv80"
+COMMANDS = [
+    ["audit", "export"],
+    ["audit", "export", "--format", "atna"],
+    ["audit", "show"],
+    ["studies"],
+    ["studies", "1.2.3.51", "--json"],
+    ["instances"],
+    ["instances", "--refused"],
+    ["check"],
+    ["destinations"],
+    ["status", "--json"],
+    ["doctor", "--json"],
+    ["queue", "list", "--json"],
+    ["dead", "list", "--json"],
+    ["replay", "1.2.3.51"],
+]
+PAGES = ["/", "/metrics", "/studies/1.2.3.51"]
 EXAMINATION = {"StudyInstanceUID": "1.2.3.51", "SeriesInstanceUID": "1.2.3.51.1"}
 
 
@@ -68,7 +90,18 @@ def lived(tmp_path_factory, bundle):
     """A node that has received, refused, analysed, composed and failed to deliver what the canaries are in."""
     node = Node(tmp_path_factory.mktemp("canaries"), bundle, quiet_s=0.5)
     node.sends_to("nobody", f"{CANARY[:4]}AE", 1)
-    node.start()
+    copies, temporary = node.folder / "copies", node.folder / "tmp"
+    for folder in (copies, temporary):
+        folder.mkdir()
+    retry = {"retry_first_s": 0.5, "retry_longest_s": 2.0}
+    node.settings["destinations"] += [
+        {"name": "copies", "kind": "fhir", "folder": str(copies), **retry},
+        {"name": "ris", "kind": "hl7", "host": "127.0.0.1", "port": 1, **retry},
+    ]
+    node.settings["page"] = {"enabled": True, "port": free_port()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        node.start()
     with RawPeer(node.port) as peer:
         peer.associate(calling=b"MODALITY")
         good = planted("1.2.3.51.7")
@@ -83,6 +116,8 @@ def lived(tmp_path_factory, bundle):
         wrong = associate_rq(context(1, CR, (EXPLICIT,)), calling=STRANGER, called=b"Zqxjkv81")
         stranger.send(wrong).pdu()
     until(lambda: node.events("result.published"), 60, "a result was made")
+    until(lambda: [event for event in node.events("delivery.done") if event["destination"] == "copies"], 30, "a copy")
+    until(lambda: is_open(node.settings["page"]["port"]), 30, "the page is served")
     yield node
     node.stop()
 
@@ -91,12 +126,19 @@ def test_c51_no_canary_is_in_logs_ledger_audit_messages_names_or_command_lines(l
     node = lived
     places = {
         "log": node.log.read_bytes(),
-        "names": "\n".join(str(path.relative_to(node.state_dir)) for path in node.state_dir.rglob("*")).encode(),
+        "names": "\n".join(str(path.relative_to(node.folder)) for path in node.folder.rglob("*")).encode(),
         "ledger": b"\n".join(ledger_text(path) for path in node.state_dir.rglob("*.sqlite")),
         "command lines": b"\n".join(command_line(process.pid) for process in node.tree()),
     }
-    for arguments in (["audit", "export"], ["audit", "show"], ["studies"], ["instances"], ["check"], ["destinations"]):
+    for arguments in COMMANDS:
         places[" ".join(arguments)] = output(node, arguments)
+    support = node.folder / "support.tar.gz"
+    output(node, ["support-bundle", "--output", str(support), "--log", str(node.log)])
+    with tarfile.open(support) as archive:
+        places["support bundle"] = b"".join(archive.extractfile(member).read() for member in archive)
+    for path in PAGES:
+        with urlopen(f"http://127.0.0.1:{node.settings['page']['port']}{path}", timeout=30) as answer:
+            places[path] = bytes(answer.read()) + str(answer.headers).encode()
     # A title is a machine's name, and a person must read who was turned away: in this one field, and in no other.
     places["log"] = places["log"].replace(b'"calling_ae": "%s"' % STRANGER, b"")
     assert node.events("association.refused")[-1]["calling_ae"] == STRANGER.decode()
@@ -104,9 +146,28 @@ def test_c51_no_canary_is_in_logs_ledger_audit_messages_names_or_command_lines(l
     assert {name: some for name, some in hits.items() if some} == {}
     assert EXAMINATION["StudyInstanceUID"].encode() in places["log"]
     assert EXAMINATION["StudyInstanceUID"].encode() in places["studies"]
+    assert EXAMINATION["StudyInstanceUID"].encode() in places["/"]
+    assert b"copies/1.2.3.51.v1.json" in places["names"]
     assert len(places["ledger"]) > 1000
+    assert len(places["support bundle"]) > 1000
     spooled = b"".join(path.read_bytes() for path in (node.state_dir / "instances").rglob("*") if path.is_file())
     assert spooled.count(CANARY.encode()) > 100  # the canaries did arrive
+
+
+def test_c51_no_process_that_has_seen_an_image_leaves_its_memory_behind(lived):
+    """Neither as a core file nor to a program that the kernel hands cores to; nor by a unit."""
+    seen = 0
+    for process in lived.tree():
+        if "dicom_node.services" not in " ".join(process.cmdline()) and "sandbox" not in " ".join(process.cmdline()):
+            continue  # the supervisor has seen none
+        folder = Path("/proc") / str(process.pid)
+        (limit,) = (line for line in (folder / "limits").read_text().splitlines() if line.startswith("Max core"))
+        assert limit.split()[4:6] == ["0", "0"], process.cmdline()
+        assert int((folder / "coredump_filter").read_text(), 16) == 0, process.cmdline()
+        seen += 1
+    assert seen >= 3
+    for unit in (REPOSITORY / "systemd").glob("*.service"):
+        assert "\nLimitCORE=0\n" in unit.read_text(), unit.name
 
 
 def found(text: bytes) -> list[bytes]:
@@ -128,5 +189,8 @@ def command_line(process: int) -> bytes:
 
 
 def output(node: Node, arguments: list[str]) -> bytes:
-    done = subprocess.run([command(), *arguments, "--config", str(node.config)], capture_output=True, check=False)
-    return done.stdout + done.stderr
+    """Return what a command says; within this process, since a dozen starts of Python would take longest here."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        main([*arguments, "--config", str(node.config)])
+    return said.getvalue().encode()

@@ -6,15 +6,11 @@ commitment, the purge, a person, a restart, a step of the clock.
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sqlalchemy import func, select
+from hypothesis.stateful import precondition, rule
+from sqlalchemy import select
 
 from dicom_node.core.delivery import Backoff, SlotSent
 from dicom_node.core.identifiers import new_uid
@@ -22,7 +18,6 @@ from dicom_node.core.study import Quiet, Role
 from dicom_node.ledger import (
     audit,
     commitments,
-    database,
     instances,
     jobs,
     outbox,
@@ -33,59 +28,23 @@ from dicom_node.ledger import (
     waiting,
 )
 from dicom_node.ledger.database import (
-    Database,
     delivery,
-    instance,
-    job,
-    result_object,
     study,
     version,
-    version_instance,
 )
 from dicom_node.ledger.instances import Recorded
+from tests.support.ledger_promises import DEMANDS, KEEP_S, Kept, LedgerPromises
 from tests.unit.ledger.arrivals import an_arrival
 
 QUIET = Quiet(10.0, 60.0)
 RETRY, NEVER, PATIENCE = Backoff(5.0, 60.0, 1e9), Backoff(0.0, 0.0, 0.0), Backoff(60.0, 3600.0, 1e9)
-KEEP_S, CRASHES = 1000.0, 3
-DEMANDS: dict[str, Any] = {"pacs": "required", "ris": "none"}
+CRASHES = 3
 UIDS = [f"1.2.3.{number}" for number in range(4)]
 STUDIES = ["1.2.1", "1.2.2"]
 
 
-@dataclass
-class Kept:
-    """An acknowledged instance in the model."""
-
-    study: str
-    is_view: bool
-    is_current: bool = True
-    storage: str = "spool"
-
-
-class LedgerMachine(RuleBasedStateMachine):
-    """Rules and invariants; `self.kept` and its like are the model."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it; a sync costs nothing there
-        self.folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
-        self.bundle, self.now = "bundle-0", 1e9
-        self.leases: list[jobs.Lease] = []
-        self.zombies: list[jobs.Lease] = []
-        self.held: set[int] = set()  # deliveries in a courier's hand
-        self.claims: list[commitments.Claim] = []
-        self.kept: dict[tuple[str, str], Kept] = {}
-        self.acknowledged = 0
-        self.published: dict[int, str] = {}
-        self.done: dict[tuple[int, str], float] = {}
-        self.proved: set[int] = set()
-        self.head = audit.Head()
-        self.ledger = self._open()
-
-    def _open(self) -> Database:
-        with patch.object(database, "_LOG_BYTES", 4096):  # its full length helps a disk, and there is none
-            return Database(f"sqlite:///{self.folder.name}/ledger.sqlite", b"key")
+class LedgerMachine(LedgerPromises):
+    """What happens; `self.kept` and its like are the model."""
 
     def teardown(self) -> None:
         """In the end everything is answered, and the whole trail holds."""
@@ -150,12 +109,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self.leases.append(lease)
             if lease.version_id is not None:
                 self._check_whole(connection, lease.version_id)
-
-    def _check_whole(self, connection: Any, version_id: int) -> None:
-        """A result is only composed once every view of its version has this bundle's answer."""
-        listed = select(func.count()).select_from(version_instance).where(version_instance.c.version_id == version_id)
-        found = results.to_compose(connection, version_id, self.bundle)
-        assert len(found.views) == connection.execute(listed).scalar_one() > 0
 
     @precondition(lambda self: self.leases)
     @rule(which=st.integers(0, 9), answer=st.sampled_from(["finish", "finish", "finish", "fail", "never", "crash"]))
@@ -293,14 +246,6 @@ class LedgerMachine(RuleBasedStateMachine):
                     if kept.study == held.study_instance_uid:
                         kept.storage = "purged"
 
-    def _check_proved(self, uid: str) -> None:
-        mine = [version_id for version_id, of in self.published.items() if of == uid]
-        assert mine, "purged without a result"
-        for version_id in mine:
-            assert version_id in self.proved, "purged without the proof that is demanded"
-            for to in DEMANDS:
-                assert self.now - self.done[version_id, to] > KEEP_S, "purged too early"
-
     @rule(what=st.sampled_from(["retry", "park", "revive"]), uid=st.sampled_from(["", *STUDIES]))
     def a_person(self, what: str, uid: str) -> None:
         """Somebody looks after the queues."""
@@ -334,51 +279,6 @@ class LedgerMachine(RuleBasedStateMachine):
         self.done = {key: at + by for key, at in self.done.items()}
         self.now += by
 
-    # What always holds
-
-    @invariant()
-    def nothing_acknowledged_is_lost(self) -> None:
-        """Every instance has its row, as the model has it, and its record in the trail."""
-        with self.ledger.transaction() as connection:
-            columns = (instance.c.sop_instance_uid, instance.c.sha256, instance.c.is_current, instance.c.storage)
-            rows = {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(select(*columns))}
-            stored = audit.audit.c.event.in_(("instance.stored", "instance.conflict"))
-            noted = connection.execute(select(func.count()).select_from(audit.audit).where(stored)).scalar_one()
-        assert rows == {key: (kept.is_current, kept.storage) for key, kept in self.kept.items()}
-        assert noted == self.acknowledged
-
-    @invariant()
-    def no_result_is_there_twice(self) -> None:
-        """Each version has its number, its objects and its deliveries once; what is live is what was published."""
-        with self.ledger.transaction() as connection:
-            live = set(connection.execute(select(version.c.id).where(version.c.state == "published")).scalars())
-            uids = connection.execute(select(result_object.c.sop_instance_uid)).scalars().all()
-            sent = connection.execute(select(delivery.c.version_id, delivery.c.destination)).all()
-            in_work = select(version.c.study_id).where(version.c.state.in_(("waiting", "composing")))
-            working = connection.execute(in_work).scalars().all()
-        assert live == set(self.published)
-        assert len(uids) == len(set(uids)) == len(live)
-        assert {tuple(row) for row in sent} == {(one, to) for one in live for to in DEMANDS}
-        assert len(working) == len(set(working)), "two versions of a study in work"
-
-    @invariant()
-    def claims_are_exclusive(self) -> None:
-        """What is leased is in exactly one hand."""
-        with self.ledger.transaction() as connection:
-            leased = select(job.c.id, job.c.fence).where(job.c.state == "leased")
-            rows = {tuple(row) for row in connection.execute(leased)}
-        mine = [(lease.job_id, lease.fence) for lease in self.leases]
-        assert len(mine) == len(set(mine))
-        assert rows <= set(mine)
-
-    @invariant()
-    def the_trail_holds(self) -> None:
-        """Every new record follows the one before it."""
-        with self.ledger.transaction() as connection:
-            verdict = audit.verify(audit.after(connection, self.head.seq, 10_000), (), self.head)
-        assert verdict.problem is None
-        self.head = verdict.head
-
     def settle(self) -> None:
         """Let everything be done that is still to be done; then every study has its answer."""
         self.a_person("retry", "")
@@ -399,26 +299,3 @@ class LedgerMachine(RuleBasedStateMachine):
             for (uid, sha), kept in self.kept.items():
                 if kept.is_view and kept.is_current and kept.storage == "spool":
                     self._check_answered(connection, uid, sha, kept.study)
-
-    def _left(self) -> list[int]:
-        """Return how many studies are open, versions unmade, jobs undone and deliveries unsent."""
-        states = {study: ("open",), version: ("waiting", "composing"), job: ("ready", "leased")}
-        with self.ledger.transaction() as connection:
-            return [
-                connection.execute(select(func.count()).select_from(table).where(table.c.state.in_(some))).scalar_one()
-                for table, some in (states | {delivery: ("ready", "sending")}).items()
-            ]
-
-    def _check_answered(self, connection: Any, uid: str, sha: str, of: str) -> None:
-        latest = (
-            select(version.c.id, version.c.state)
-            .join(study)
-            .where(study.c.study_instance_uid == of)
-            .order_by(version.c.number.desc())
-            .limit(1)
-        )
-        found = connection.execute(latest).one()
-        assert found.state in {"published", "failed"}
-        listed = select(instance.c.sop_instance_uid, instance.c.sha256).join(version_instance)
-        rows = connection.execute(listed.where(version_instance.c.version_id == found.id)).all()
-        assert (uid, sha) in {tuple(row) for row in rows}, "a view that no result speaks of"

@@ -18,6 +18,7 @@ from dicom_node.ledger.results import Published
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services.confirming import Asker, Reports
 from dicom_node.services.delivering import Courier
+from dicom_node.services.rounds import Workplace
 from dicom_node.services.threads import Bell, Threads
 from tests.support.parcels import write_result
 
@@ -68,30 +69,16 @@ class Outgoing:
 
     def courier(self, name: str, dice: Callable[[], float] = random.random) -> Courier:
         """Return the courier of one destination."""
-        return Courier(
-            next(item for item in self.destinations if item.name == name),
-            "NODE",
-            ledger=self.ledger,
-            folders=self.folders,
-            bell=self.bell,
-            clock=self._clock,
-            dice=dice,
-            stopping=self.threads.stopping,
-        )
+        destination = next(item for item in self.destinations if item.name == name)
+        return Courier(destination, "NODE", self._workplace(dice), self.folders)
 
     def asker(self, name: str, stay_s: float = 2.0) -> Asker:
         """Return who asks one destination for proofs."""
-        return Asker(
-            next(item for item in self.destinations if item.name == name),
-            "DICOMNODE",
-            ledger=self.ledger,
-            reports=self.reports,
-            bell=self.bell,
-            clock=self._clock,
-            dice=random.random,
-            stopping=self.threads.stopping,
-            stay_s=stay_s,
-        )
+        destination = next(item for item in self.destinations if item.name == name)
+        return Asker(destination, "DICOMNODE", self._workplace(random.random), self.reports, stay_s=stay_s)
+
+    def _workplace(self, dice: Callable[[], float]) -> Workplace:
+        return Workplace(self.ledger, self.bell, self._clock, dice, self.threads.stopping)
 
     def run(self) -> Self:
         """Start every courier in a thread of its own, as the node does."""

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
+from dicom_node.cli.doctor.unheard import unheard
 from dicom_node.cli.echo import ask_destination, ask_peer
-from dicom_node.cli.unheard import unheard
 from dicom_node.dimse.scu import Peer
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def destinations(patient: Patient) -> list[Finding]:
 
 def reports(patient: Patient) -> list[Finding]:
     """Check that a PACS that is asked for storage commitment may come and report it."""
-    return [note(f"commitment of {one.destination}", one.why, one.do) for one in unheard(patient.settings)]
+    return unheard(patient.settings)
 
 
 def certificate(patient: Patient) -> Finding:

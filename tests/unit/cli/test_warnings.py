@@ -57,7 +57,7 @@ def said(tmp_path, capsys):
 )
 def test_a_pacs_that_could_not_report_its_storage_commitment_is_named(said, text, why):
     found, settings = said(text, "check")
-    warnings = [one for one in found["warnings"] if one.startswith("pacs: ")]
+    warnings = [one for one in found["warnings"] if one.startswith("commitment of pacs: ")]
     assert [why in one for one in warnings] == ([True] if why else [])
     assert bool(why) != is_let_in(settings) or settings.destinations[0].commitment == "none"
     patient = Patient(Path(found["config"]), settings, StateFolders(settings.node.state_dir), None)

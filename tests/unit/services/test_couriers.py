@@ -20,8 +20,8 @@ class FakeCourier:
     seen: list[int]
     may_end: threading.Event
 
-    def __init__(self, destination, _calling_ae, *, stopping, **_):
-        self.port, self.stopping = destination.port, stopping
+    def __init__(self, destination, _calling_ae, place, _folders):
+        self.port, self.stopping = destination.port, place.stopping
 
     def run(self):
         self.running.append(self.port)

@@ -150,7 +150,7 @@ def test_c46_a_machine_that_starts_with_another_time_closes_what_was_open_and_co
     machine.run(10)
     machine.set_clock(NOW + HOUR - machine.wall)  # the network's time is there
     assert machine.run(60) == [("1.2.2", 20.0)]
-    assert len(machine.events("clock.stepped")) == 2
+    assert len(machine.events("clock.stepped") + machine.events("clock.gap")) == 2
     assert machine.clock() == pytest.approx(NOW + HOUR + 60, abs=10)
 
 
@@ -183,6 +183,8 @@ def test_c46_what_is_old_by_the_nodes_own_running_is_purged_and_time_off_does_no
     machine.run(20 * DAY, step=DAY / 4)
     machine.off(300 * DAY)
     machine.run(9 * DAY, step=DAY / 4)
+    (gap,) = machine.events("clock.gap")
+    assert gap.details()["by_s"] == pytest.approx(300 * DAY, abs=HOUR)
     with machine.ledger.transaction() as connection:
         assert running.read(connection).since(NOW) == pytest.approx(29 * DAY, abs=DAY / 4)
     machine.uptime, machine.wall = machine.uptime + DAY + 200, machine.wall + DAY + 200

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dicom_node.cli.doctor.findings import Finding, note
 from dicom_node.destination_settings import DicomDestination, demand_of
 
 if TYPE_CHECKING:
     from dicom_node.settings import PeerSettings, Settings
 
-
-@dataclass(frozen=True, slots=True)
-class Unheard:
-    """A destination, why its report would not be let in, and what to do."""
-
-    destination: str
-    why: str
-    do: str
+_REFUSED = "its report of storage commitment would be refused"
 
 
-def unheard(settings: Settings) -> list[Unheard]:
+def unheard(settings: Settings) -> list[Finding]:
     """Return the destinations whose report, on an association of their own, the peers' list does not let in.
 
     A host that is a name is believed to be at one of its peer's addresses: nothing is looked up here.
@@ -32,21 +25,20 @@ def unheard(settings: Settings) -> list[Unheard]:
             why = _why(one, settings.node.peers)
             if why:
                 do = f'list {one.ae_title} in [[node.peers]], or set commitment = "none" for it'
-                found.append(Unheard(one.name, why, do))
+                found.append(note(f"commitment of {one.name}", why, do))
     return found
 
 
 def _why(destination: DicomDestination, peers: tuple[PeerSettings, ...]) -> str:
-    report = "its report of storage commitment would be refused"
     address = _address(destination.host)
     if not peers:
         is_near = destination.host == "localhost" or (address is not None and address.is_loopback)
-        return "" if is_near else f"no other machine is let in: {report}"
+        return "" if is_near else f"no other machine is let in: {_REFUSED}"
     titled = [peer for peer in peers if peer.ae_title == destination.ae_title]
     if not titled:
-        return f"{destination.ae_title} is none of the peers: {report}"
+        return f"{destination.ae_title} is none of the peers: {_REFUSED}"
     if address is not None and not any(address in network for peer in titled for network in peer.networks):
-        return f"{destination.ae_title} may not come from {destination.host}: {report} if it comes from there"
+        return f"{destination.ae_title} may not come from {destination.host}: {_REFUSED} if it comes from there"
     return ""
 
 
