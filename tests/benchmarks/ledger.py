@@ -84,12 +84,8 @@ def run(arguments: Namespace, console: Console) -> int:
 
 def _measure(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> list[dict[str, list[float]]]:
     """Return the milliseconds of every step by size; the sizes take turns, so that all see the same machine."""
-    filled, found = [], [defaultdict(list) for _ in sizes]
-    for studies_, waiting in sizes:
-        path = folder / f"{studies_}-{waiting}" / "ledger.sqlite"
-        path.parent.mkdir()
-        fill(path, studies_, unanalysed=waiting, undelivered=waiting)
-        filled.append(Filled(open_ledger(path), Overview(path), studies_, []))
+    filled = [_filled(folder / f"{studies_}-{waiting}", studies_, waiting) for studies_, waiting in sizes]
+    found: list[dict[str, list[float]]] = [defaultdict(list) for _ in sizes]
     try:
         for number in range(rounds):
             for one, times in zip(filled, found, strict=True):
@@ -103,6 +99,14 @@ def _measure(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> lis
         for child in folder.iterdir():
             shutil.rmtree(child)
     return [dict(times) for times in found]
+
+
+def _filled(folder: Path, studies_: int, waiting: int) -> Filled:
+    """Make and open a ledger; the one place that says where it lies and who keeps it."""
+    folder.mkdir()
+    place = folder / "ledger.sqlite"
+    fill(place, studies_, unanalysed=waiting, undelivered=waiting)
+    return Filled(open_ledger(place), Overview(place), studies_, [])
 
 
 def _receive(one: Filled, number: int) -> None:
