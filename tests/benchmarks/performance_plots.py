@@ -27,10 +27,13 @@ def draw(record: Record, path: Path) -> bool:
     figure = Figure(figsize=(_WIDTH_IN * len(curves), _HEIGHT_IN), dpi=_DPI, layout="constrained")
     for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         _lines(axes, curve) if _is_number(curve.x) else _bars(axes, curve)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(f"{name[:1].upper()}{name[1:]}", fontsize=10)
         axes.grid(visible=True, axis="y" if not _is_number(curve.x) else "both", alpha=0.3)
-        if curve.lines.keys() != {""}:
-            axes.legend(fontsize=7, ncols=2 if len(curve.lines) > _MANY else 1, framealpha=0.8)
+        if 1 < len(curve.lines) <= _MANY:
+            axes.legend(fontsize=7, framealpha=0.8)
+    if any(len(curve.lines) > _MANY for _, curve in curves):
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=_MANY, fontsize=7)
     figure.savefig(path, metadata={"Software": None}, pil_kwargs={"optimize": True})
     _fewer_colours(path)
     return True
@@ -46,7 +49,6 @@ def _lines(axes: Axes, curve: Curve) -> None:
         axes.plot(curve.x, values, style, marker="o", markersize=3, color=_COLOURS[number % len(_COLOURS)], label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel(curve.x_label)
     axes.set_ylabel(curve.y_label)
 
 

@@ -18,7 +18,9 @@ _WORKLOADS = {
     "C": "CR in JPEG-LS",
     "D": "CR in JPEG 2000",
 }
+_PEERS = {"orthanc": "Orthanc"}
 _CPU_GOAL_S_PER_GB = 1.0
+_THROUGHPUT_GOAL = 0.9  # of the bare runtime
 _ANSWER_GOALS_MS = {"2 views": 150.0, "3 views": 600.0}
 
 
@@ -74,7 +76,7 @@ def _name(key: tuple[str, str, int]) -> str:
 def _rate(
     key: tuple[str, str, int], of: Mapping[str, list[Mapping[str, Any]]], peer: str, goal: float | None
 ) -> Figure:
-    beside = Peer.of(peer, [row["mb_per_s"] for row in of[peer]], goal)
+    beside = Peer.of(_PEERS.get(peer, peer), [row["mb_per_s"] for row in of[peer]], goal)
     return Figure.of(f"{_name(key)}: rate", "MB/s", [row["mb_per_s"] for row in of["node"]], (AT_LEAST, None), beside)
 
 
@@ -90,7 +92,9 @@ def _costs(key: tuple[str, str, int], of: Mapping[str, list[Mapping[str, Any]]])
         if not ours:
             continue
         large = key[0] == "A"
-        beside = Peer.of(peer, theirs, 1.0 if large and field == "p99_ms" else None) if theirs else None
+        beside = (
+            Peer.of(_PEERS.get(peer, peer), theirs, 1.0 if large and field == "p99_ms" else None) if theirs else None
+        )
         goal = (AT_MOST, _CPU_GOAL_S_PER_GB if large and field == "cpu_s_per_gb" else None)
         made.append(Figure.of(f"{_name(key)}: {name}", unit, ours, goal, beside))
     return made
@@ -98,8 +102,11 @@ def _costs(key: tuple[str, str, int], of: Mapping[str, list[Mapping[str, Any]]])
 
 def _lines(rows: Sequence[Mapping[str, Any]], keys: Sequence[tuple[str, str, int]]) -> dict[str, list[float]]:
     names = dict.fromkeys(row["receiver"] for row in rows)
+    measured = {key: _by_receiver(rows, key) for key in keys}
     return {
-        name: [statistics.median(row["mb_per_s"] for row in _by_receiver(rows, key).get(name, ())) for key in keys]
+        _PEERS.get(name, name): [
+            statistics.median([row["mb_per_s"] for row in measured[key].get(name, ())] or [0.0]) for key in keys
+        ]
         for name in names
     }
 
@@ -131,4 +138,22 @@ def _spread(name: str, spread: Mapping[str, float], goal: float | None) -> Figur
     return Figure(name, "ms", spread["median"], spread["median"], spread["largest"], int(spread["samples"]), goal)
 
 
-_SHAPES: dict[str, Callable[[Any], Record]] = {"ingest": _ingest, "answer": _answer}
+def _throughput(found: Any) -> Record:
+    """Return the rates of `throughput`: the node's beside the bare runtime's, by the clock and in CPU time."""
+    rates = {name: rate for name, rate in found.items() if isinstance(rate, dict) and "per_s" in rate}
+    node, figures = rates.pop("node"), []
+    for name, rate in rates.items():
+        goal = _THROUGHPUT_GOAL if name == "bare" else None
+        beside = Peer.of(f"ONNX Runtime, {name}", rate["per_s"], goal)
+        figures.append(Figure.of("radiographs", "images/s", node["per_s"], (AT_LEAST, None), beside))
+    for name, rate in rates.items():
+        figures.append(
+            Figure.of("CPU", "ms an image", node["cpu_ms"], None, Peer.of(f"ONNX Runtime, {name}", rate["cpu_ms"]))
+        )
+    lines = {"": [statistics.median(rate["per_s"]) for rate in (node, *rates.values())]}
+    curves = {"Radiographs": Curve(["node", *rates], lines, "", "images/s, median")}
+    machine = {"load": round(found["load"][0], 2)} if "load" in found else {}
+    return Record("throughput", machine, 1, len(node["per_s"]), figures, curves)
+
+
+_SHAPES: dict[str, Callable[[Any], Record]] = {"ingest": _ingest, "answer": _answer, "throughput": _throughput}

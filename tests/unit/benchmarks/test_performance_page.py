@@ -108,10 +108,28 @@ def test_the_runs_of_ingest_become_figures_beside_each_receiver(tmp_path):
     (tmp_path / "ingest.json").write_text(json.dumps(rows))
     record = read(tmp_path / "ingest.json")
     rates = {one.peer.name: (one.value, one.peer.value, one.reached) for one in record.figures if one.unit == "MB/s"}
-    assert rates == {"orthanc": (600.0, 200.0, True), "storescp": (600.0, 500.0, True)}
+    assert rates == {"Orthanc": (600.0, 200.0, True), "storescp": (600.0, 500.0, True)}
     assert record.rounds == 3
-    assert record.curves["Receiving"].lines == {who: [rate] for who, rate in of.items()}
+    assert record.curves["Receiving"].lines == {"node": [600.0], "Orthanc": [200.0], "storescp": [500.0]}
     assert "Orthanc" in record.method
+
+
+def test_the_rounds_of_throughput_and_the_stages_of_answer_become_figures(tmp_path):
+    rates = {
+        "node": {"per_s": [27.0, 29.0, 28.0], "cpu_ms": [70.0] * 3},
+        "bare": {"per_s": [30.0] * 3, "cpu_ms": [60.0] * 3},
+    }
+    (tmp_path / "throughput.json").write_text(json.dumps({"load": [0.2, 0.1, 0.1], "images": 200} | rates))
+    rate = read(tmp_path / "throughput.json").figures[0]
+    assert (rate.value, rate.peer.value, rate.reached) == (28.0, 30.0, True)
+    spread = {"samples": 9, "median": 120.0, "p95": 130.0, "largest": 140.0}
+    kind = {"kind": "2 views as in FracAtlas", "receiver": "storescp", "studies": 9, "problems": ["one was late"]}
+    moments = {"after_close_ms": {"composed": spread, "report": spread}, "stages_ms": {"compose": spread}}
+    (tmp_path / "answer.json").write_text(json.dumps({"load": [0.2, 0.1, 0.1], "kinds": [kind | moments]}))
+    record = read(tmp_path / "answer.json")
+    assert [(one.value, one.goal, one.reached) for one in record.figures] == [(120.0, None, None), (120.0, 150.0, True)]
+    assert record.curves["Stages of an answer"].lines == {"2 views as in FracAtlas to storescp": [120.0]}
+    assert record.problems == ["2 views as in FracAtlas to storescp: one was late"]
 
 
 def test_a_picture_is_drawn_of_lines_and_of_bars_and_stays_small(tmp_path):
