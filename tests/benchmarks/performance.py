@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from tests.benchmarks.performance_page import Decision, page
 from tests.benchmarks.performance_plots import draw
 from tests.benchmarks.performance_shapes import read
 from tests.benchmarks.record import this_machine
+from tests.benchmarks.tree import Tree
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 #: What a quick run gives the benchmarks that know no quick run themselves.
@@ -54,12 +56,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     failed = {} if arguments.kept else _measure_all(arguments, console)
     paths = {name: folder / f"{name}.json" for name in _BENCHES if name not in failed}
     records = [read(path) for path in paths.values() if path.exists()]
+    (arguments.docs / "images").mkdir(parents=True, exist_ok=True)
     pictures = {}
     for record in records:
         name = f"performance-{record.bench}.png"
         if draw(record, folder / name):
             pictures[record.bench] = f"images/{name}"
-            (arguments.docs / "images").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, arguments.docs / "images" / name)
     path = arguments.docs / "performance.md"
     path.write_text(page(records, failed, pictures, _decisions(_REPOSITORY / "docs" / "adr")), encoding="utf-8")
@@ -75,9 +77,8 @@ def _measure_all(arguments: argparse.Namespace, console: Console) -> dict[str, s
         options = _options(name)
         if options is None:
             continue
-        begun, machine = time.monotonic(), this_machine()
+        begun = time.monotonic()
         why = _measure(name, options, arguments)
-        why = why or _keep(name, arguments.output, machine)
         console.print(f"{name}: {why or 'measured'}, {time.monotonic() - begun:.0f} s")
         if why:
             failed[name] = why
@@ -91,23 +92,25 @@ def _options(name: str) -> str | None:
 
 
 def _measure(name: str, options: str, arguments: argparse.Namespace) -> str | None:
-    """Run one benchmark; returns why it did not run through, or None. A goal that was missed is no failure."""
+    """Run one benchmark and keep its record; returns why there is none. A goal that was missed is no failure."""
     output, log = _raw(arguments.output, name), arguments.output / f"{name}.log"
     output.unlink(missing_ok=True)
     keep = "--output" if "--output" in options else "--json"
     line = [*_bench(), "--seed", str(arguments.seed), name, keep, str(output), *_quick(options, arguments)]
+    machine = this_machine()
     with log.open("wb") as stream:
         process = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, cwd=_REPOSITORY)
-        try:
-            status = process.wait(arguments.limit_s)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait(30)
-            return f"ended after {arguments.limit_s:.0f} s"
+        with Tree(process.pid) as tree:
+            try:
+                status = process.wait(arguments.limit_s)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)  # it ends what it started
+                process.wait(60)
+                return f"ended after {arguments.limit_s:.0f} s"
     if not output.exists():
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"exit status {status}: {last[-1] if last else 'it said nothing'}"
-    return None
+    return _keep(name, arguments.output, machine, tree.used())
 
 
 def _raw(folder: Path, name: str) -> Path:
@@ -116,13 +119,14 @@ def _raw(folder: Path, name: str) -> Path:
     return folder / "raw" / f"{name}.json"
 
 
-def _keep(name: str, folder: Path, machine: Mapping[str, Any]) -> str | None:
-    """Keep the record of what a benchmark wrote, with the machine as it was before; returns why there is none."""
+def _keep(name: str, folder: Path, machine: Mapping[str, Any], used: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Keep the record of what a benchmark wrote, with machine and processes; returns why there is none."""
     try:
         record = read(_raw(folder, name))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"its JSON has a shape that is not known ({type(error).__name__}: {error})"
-    replace(record, machine={**machine, **record.machine}).write(folder / f"{name}.json")
+    whole = replace(record, machine={**machine, **record.machine}, processes=record.processes or used)
+    whole.write(folder / f"{name}.json")
     return None
 
 

@@ -19,6 +19,7 @@ _TITLES = {
     "ledger": "The ledger as it grows",
     "start": "Start",
 }
+_SPENT = {"start": "CPU s, median"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _beside(figure: Figure) -> list[str]:
 
 
 def _processes(record: Record) -> str:
-    lines = [_row(["process", "CPU s", "peak memory, MB"]), _row(["---"] * 3)]
+    lines = [_row(["process", _SPENT.get(record.bench, "CPU s in all"), "peak memory, MB"]), _row(["---"] * 3)]
     for name, used in record.processes.items():
         cells = (number(used[key]) if key in used else "" for key in ("cpu_s", "peak_mb"))
         lines.append(_row([name, *cells]))
