@@ -21,7 +21,7 @@ from dicom_node.ledger.group_commit import GroupCommit
 from dicom_node.ledger.instances import Arrival, Recorded
 from dicom_node.ledger.spool import StateFolders, free_bytes
 from dicom_node.part10.header import scan
-from dicom_node.part10.writer import preface
+from dicom_node.part10.preface import preface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     ingest,
     kills,
     ledger,
+    performance,
     report,
     sending,
     start,
@@ -43,6 +44,7 @@ _MODULES = {
     "fuzz": fuzz,
     "start": start,
     "fleet": fleet,
+    "performance": performance,
 }
 _HELP = {
     "answer": "from the close of a study to its report at the PACS, stage by stage",
@@ -51,6 +53,7 @@ _HELP = {
     "fuzz": "changed bytes against what reads received bytes first; finds are kept",
     "ledger": "what each step of the ledger costs as it grows",
     "ingest": "receiving, beside Orthanc and DCMTK's storescp",
+    "performance": "every performance figure beside its peer, kept, drawn, and told in docs/performance.md",
     "start": "how long node, worker and commands take to start, beside Orthanc and storescp",
     "survive": "peers that stall, flood and never end, in the numbers of the fault list: a table of expected and seen",
 }
@@ -65,9 +68,9 @@ def main() -> int:
     if arguments.bench == "cxr":
         return cxr.run(arguments.images, Console())
     if arguments.bench == "report":
-        return report.run(arguments.rounds, arguments.seed, Console())
+        return report.run(arguments.rounds, arguments.seed, arguments.output, Console())
     if arguments.bench == "send":
-        return sending.run(arguments.rounds, Console())
+        return sending.run(arguments.rounds, arguments.seed, arguments.output, Console())
     if arguments.bench in _MODULES:
         return _MODULES[arguments.bench].run(arguments, Console())
     return _lab(arguments, console) if arguments.bench == "lab" else _node(arguments, console)
@@ -117,8 +120,10 @@ def _arguments() -> argparse.Namespace:
     text = "composing a result of three radiographs, beside highdicom called naively"
     sub = subparsers.add_parser("report", help=text, description=report.__doc__)
     sub.add_argument("--rounds", type=int, default=5, help="turns of both sides (default %(default)s)")
+    sub.add_argument("--output", type=Path, help="write the record to this file")
     sub = subparsers.add_parser("send", help="C-STORE beside DCMTK's storescu", description=sending.__doc__)
     sub.add_argument("--rounds", type=int, default=5, help="rounds; medians are printed (default %(default)s)")
+    sub.add_argument("--output", type=Path, help="write the record to this file")
     text = "what an administrator waits for: READY, status, restarts (needs root and systemd)"
     sub = subparsers.add_parser("admin", help=text, description=admin.__doc__)
     sub.add_argument("--studies", type=int, default=1_000_000, help="studies in the ledger (default %(default)s)")

@@ -58,10 +58,10 @@ class Figure:
         name: str,
         unit: str,
         values: Iterable[float],
-        goal: tuple[str, float] | None = None,
+        goal: tuple[str, float | None] | None = None,
         peer: Peer | None = None,
     ) -> Figure:
-        """Return the median of the rounds; goal: AT_MOST or AT_LEAST, and how much."""
+        """Return the median of the rounds; goal: AT_MOST or AT_LEAST, and how much, unless only beside the peer."""
         known = list(values)
         is_, number = goal or (AT_MOST, None)
         return cls(name, unit, statistics.median(known), min(known), max(known), len(known), number, is_, peer)
@@ -79,9 +79,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure over a size: lines by name, each with one y a x."""
+    """A figure over sizes (drawn as lines) or names (drawn as bars): lines by name, each with one y a x."""
 
-    x: Sequence[float]
+    x: Sequence[float] | Sequence[str]
     lines: Mapping[str, Sequence[float]]
     x_label: str = ""
     y_label: str = ""
@@ -121,11 +121,11 @@ def from_json(found: Mapping[str, Any]) -> Record:
         machine=found.get("machine") or {},
         seed=int(found.get("seed") or 0),
         rounds=int(found.get("rounds") or 0),
-        figures=[_figure(one) for one in found["figures"]],
+        figures=tuple(_figure(one) for one in found["figures"]),
         curves={name: _curve(one) for name, one in (found.get("curves") or {}).items()},
         processes=found.get("processes") or {},
         method=str(found.get("method") or ""),
-        problems=[str(one) for one in found.get("problems") or ()],
+        problems=tuple(str(one) for one in found.get("problems") or ()),
     )
 
 

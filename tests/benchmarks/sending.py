@@ -1,10 +1,13 @@
-"""How fast the node sends: its C-STORE beside DCMTK's storescu (TCP_NODELAY), to DCMTK's storescp, round by round."""
+"""How fast the node sends: its C-STORE beside DCMTK's storescu (TCP_NODELAY), to DCMTK's storescp, round by round.
+
+In each round both send the same files over one association, first storescu and then the node, each to a receiver that
+was just started. storescu's time includes the start of its process, the node's the opening of its association.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -18,33 +21,41 @@ from rich.table import Table
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.dimse.scu import Outgoing, Peer, open_sender
 from dicom_node.part10.writer import EXPLICIT_LITTLE, encode
+from tests.benchmarks import record
+from tests.benchmarks.record import AT_LEAST, Figure, Record, this_machine
 from tests.support.sender import storescu
 from tests.support.waiting import free_port, is_open, until
 
 _DX = "1.2.840.10008.5.1.4.1.1.1.1"
 _MB = 1e6
+_GOAL = 0.9  # of storescu's rate, with TCP_NODELAY on both
 
 
-def run(rounds: int, console: Console) -> int:
-    """Print MB/s and CPU; 2: DCMTK is not installed."""
+def run(rounds: int, seed: int, output: Path | None, console: Console) -> int:
+    """Print MB/s and CPU, and keep them in output; 2: DCMTK is not installed."""
     program = storescu()
     if program is None:
         console.print("DCMTK is not installed: apt-get install dcmtk")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-bench-"))
-    table = Table("objects", "receiver", "storescu MB/s", "node MB/s", "node CPU s/GB", "ratio")
+    machine, figures = this_machine(folder), []
     try:
         for number, side in ((30, 2240), (200, 500)):
             items = _write(folder, number, side)
             for nodelay in (False, True):
-                table.add_row(f"{number} x {side * side * 2 / _MB:.1f} MB", *_measure(program, items, rounds, nodelay))
+                receiver = "storescp, TCP_NODELAY" if nodelay else "storescp"
+                name = f"{number} x {side * side * 2 / _MB:.1f} MB to {receiver}"
+                figures += _measure(program, items, rounds, (name, nodelay))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    console.print(table)
+    _print(figures, console)
+    if output:
+        Record("send", machine, seed, rounds, figures, method=__doc__ or "").write(output)
     return 0
 
 
-def _measure(program: str, items: list[Outgoing], rounds: int, nodelay: bool) -> tuple[str, ...]:  # noqa: FBT001
+def _measure(program: str, items: list[Outgoing], rounds: int, to: tuple[str, bool]) -> list[Figure]:
+    name, nodelay = to
     size = sum(item.path.stat().st_size for item in items)
     theirs, ours, cpu = [], [], []
     for _ in range(rounds):
@@ -54,9 +65,18 @@ def _measure(program: str, items: list[Outgoing], rounds: int, nodelay: bool) ->
             wall, used = _node(port, items)
             ours.append(size / _MB / wall)
             cpu.append(used / (size / 1e9))
-    theirs_, ours_, cpu_ = (statistics.median(values) for values in (theirs, ours, cpu))
-    name = "storescp, TCP_NODELAY" if nodelay else "storescp"
-    return (name, f"{theirs_:.0f}", f"{ours_:.0f}", f"{cpu_:.2f}", f"{ours_ / theirs_:.1f}")
+    peer = record.Peer.of("storescu", theirs, _GOAL)
+    rate = Figure.of(f"{name}, rate", "MB/s", ours, (AT_LEAST, None), peer)
+    return [rate, Figure.of(f"{name}, CPU of the sender", "s/GB", cpu)]
+
+
+def _print(figures: list[Figure], console: Console) -> None:
+    table = Table("what", "node", "unit", "storescu", "node is")
+    for figure in figures:
+        peer = figure.peer
+        beside = (f"{peer.value:.0f}", f"{figure.value / peer.value:.1f}x") if peer else ("", "")
+        table.add_row(figure.name, f"{figure.value:.2f}", figure.unit, *beside)
+    console.print(table)
 
 
 def _storescu(program: str, port: int, items: list[Outgoing]) -> float:

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.ingest_receivers import node, orthanc, storescp
-from tests.benchmarks.record import AT_MOST, Figure, Peer, Record, this_machine
+from tests.benchmarks.record import AT_MOST, Curve, Figure, Peer, Record, this_machine
 from tests.support.node import command
 from tests.support.sender import storescu
 from tests.support.system import BUNDLE
@@ -198,7 +198,10 @@ def _record(
         figures.append(Figure.of(program.name, "s", [one.seconds for one in starts], goal, peer))
         used = {"cpu_s": [one.cpu_s for one in starts], "peak_mb": [one.peak_mb for one in starts]}
         processes[program.name] = {name: statistics.median(values) for name, values in used.items()}
-    return Record("start", machine, arguments.seed, arguments.rounds, figures, {}, processes, __doc__ or "")
+    names = [program.name for program in programs]
+    lines = {"wall": [figure.value for figure in figures], "CPU": [processes[name]["cpu_s"] for name in names]}
+    curves = {"Start, seconds": Curve(names, lines, "", "s, median")}
+    return Record("start", machine, arguments.seed, arguments.rounds, figures, curves, processes, __doc__ or "")
 
 
 def _print(record: Record, console: Console) -> None:

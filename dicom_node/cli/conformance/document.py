@@ -10,7 +10,7 @@ from dicom_node import __version__
 from dicom_node.cli.conformance import commitment, network, objects, terms
 from dicom_node.cli.conformance.markdown import anchor
 from dicom_node.cli.conformance.samples import kinds, of_kind, samples
-from dicom_node.part10.writer import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicom_node.part10.preface import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.report.request import SR_LADDER
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from dicom_node.core.errors import Rejected
 from dicom_node.ledger.instances import Recorded
 from dicom_node.ledger.overview import Overview
-from dicom_node.part10.writer import preface
+from dicom_node.part10.preface import preface
 from tests.unit.intake.test_accept import accept, files, folders, intake, received, rings  # noqa: F401
 from tests.unit.part10.test_bombs import DATA_SETS, error_text_bomb
 from tests.unit.part10.test_header import EXPLICIT_LITTLE, a_radiograph, encoded
