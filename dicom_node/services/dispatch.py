@@ -339,7 +339,10 @@ def _uids(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
 
 def analysis_facts(answer: Analysed) -> dict[str, Any]:
     """Return what the audit trail says of an analysis: what was decoded, what ran, and what came of it."""
-    return finding_facts(answer.finding) | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+    times = {"engine_ms": answer.engine_ms, "decode_ms": answer.decode_ms}
+    return (
+        finding_facts(answer.finding) | times | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+    )
 
 
 def finding_facts(finding: ViewFinding) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class Analysed:
     alert: str | None = None
     pixels_sha256: str | None = None  # of the grey values that the model was given, and how they were made
     transform: str | None = None
+    decode_ms: float | None = None
     type: Literal["analysed"] = "analysed"
 
 

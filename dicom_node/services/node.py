@@ -233,6 +233,7 @@ class Node:
             self._space.apply(reception.watermarks(settings))
             self._dispatcher.apply(self._dispatch_settings())
             self._couriers.apply(settings.destinations)
+            self._folders.reloaded.touch(0o600)
             log.info("reload.applied", **asdict(found))
             return asdict(found)
 
@@ -272,6 +273,12 @@ class Node:
 
             sender = SyslogSender(self._settings.audit, self._settings.node.ae_title, self._ledger, stopping)
             self.threads.start("syslog", sender.run, _SEND_S)
+        if self._settings.log.traces:
+            from dicom_node.services.tracing import Tracer  # noqa: PLC0415 - as above
+
+            told = (self._settings.log.traces, self._settings.node.ae_title)
+            tracer = Tracer(*told, self._ledger, self._folders.ledger, stopping)
+            self.threads.start("tracer", tracer.run, _SEND_S)
         self._couriers.apply(self._settings.destinations)
 
     def _scrubber(self) -> Scrubber:
@@ -285,7 +292,7 @@ class Node:
             "reload": lambda _request: self.reload(),
             "pause": lambda _request: self._pause(),
             "resume": lambda _request: self._resume(),
-            **desk.commands(self._ledger, self._bell),
+            **desk.commands(self._ledger, self._bell, self._couriers.reopen),
         }
 
     def _pause(self) -> Answer:

@@ -82,6 +82,7 @@ class Workbench:
             excluded = exclusion(bundle.intended_use, attributes)
             if excluded is not None:
                 raise NotAnalysable(excluded)  # noqa: TRY301 - one place answers for every reason
+            opened = self._timer()
             radiograph = self._decoder.decode(path)
         except NotAnalysable as error:
             return Analysed(not_analysed(job.sop_instance_uid, error.reason, pipeline.model), None, None)
@@ -102,6 +103,7 @@ class Workbench:
             broken or self._pace.alert(engine_ms),
             pixels_digest(radiograph),
             f"{TRANSFORM}, {bundle.manifest.preprocessing.id}",
+            round((begun - opened) * 1000.0, 2),
         )
 
     def compose(self, job: ComposeJob) -> Composed:
