@@ -136,6 +136,7 @@ class _NodeAsked:
             late_loops=tuple(answer["late_loops"]),
             bundle_sha256=str(answer["bundle_sha256"]),
             running_for_s=float(answer["running_for_s"]),
+            refused=tuple((str(kind), int(number)) for kind, number in answer["refused"].items()),
         )
 
 

@@ -93,6 +93,7 @@ def _of_the_node(facts: Facts) -> Iterator[Metric]:
     yield _gauge("workers", "Connected workers.", node.workers)
     yield _gauge("late_loops", "Parts of the node that hang.", len(node.late_loops))
     yield _gauge("uptime_seconds", "Since the node was started.", node.running_for_s)
+    yield _counter("associations_refused", "Associations refused, by why.", "reason", dict(node.refused))
 
 
 def _of_the_machine(facts: Facts) -> Iterator[Metric]:
@@ -162,6 +163,7 @@ def _histograms(counts: Counts) -> Iterator[Metric]:
     wait = "From a study's first image until it was closed."
     yield _histogram("closing_wait_seconds", wait, [({}, counts.closing)])
     yield _histogram("analysis_seconds", "From queued until analysed, an image.", [({}, counts.analyses)])
+    yield _histogram("model_seconds", "In the model, an image: no wait, no decoding.", [({}, counts.models)])
     yield _histogram("report_seconds", "From closed until its report was written, a study.", [({}, counts.reports)])
     each = [({"destination": name}, durations) for name, durations in sorted(counts.deliveries.items())]
     yield _histogram("delivery_seconds", "From queued until stored at a destination, a result.", each, ["destination"])

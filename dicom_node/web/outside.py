@@ -18,7 +18,8 @@ class NodeWord:
     """What the node says of itself; `silence` is one line on why it says nothing, None where it answered.
 
     problem: what keeps it from accepting, in words; empty where nothing does, or a person paused it.
-    workers: connected workers; late_loops: loops that hang; running_for_s: seconds since it started.
+    workers: connected workers; late_loops: loops that hang; running_for_s: seconds since it started;
+    refused: connections and associations that it refused since then, by why.
     """
 
     silence: str | None
@@ -28,6 +29,7 @@ class NodeWord:
     late_loops: tuple[str, ...] = ()
     bundle_sha256: str = ""
     running_for_s: float = 0.0
+    refused: tuple[tuple[str, int], ...] = ()
 
     @property
     def running(self) -> bool:

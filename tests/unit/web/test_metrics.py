@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert, update
 
+from dicom_node.ledger import audit, recent
 from dicom_node.ledger import database as tables
-from dicom_node.ledger import recent
 from dicom_node.ledger.tally import Tally
 from dicom_node.web.metrics import Metrics
 from dicom_node.web.outside import Certificate
@@ -51,10 +52,15 @@ def test_counts_are_those_of_the_rows(site):
 
 
 def test_durations_are_those_of_the_rows(site):
+    with site.writing() as connection:
+        for _ in range(4):
+            audit.note(connection, site.now, "image.analysed", engine_ms=150.0)
+        audit.note(connection, site.now, "image.analysed", engine_ms=None)
     found = samples(site)
     for name, number, total_s in (
         ("closing_wait_seconds", 4.0, 120.0),
         ("analysis_seconds", 4.0, 6.0),
+        ("model_seconds", 4.0, 0.6),
         ("report_seconds", 4.0, 12.0),
         ("delivery_seconds", 4.0, 4.0),
     ):
@@ -124,6 +130,7 @@ def test_before_the_first_start_the_node_is_down_and_nothing_is_counted(tmp_path
 
 def test_alerts_and_dashboard_ask_for_nothing_that_is_not_there(site):
     site.certificates = (Certificate("Page certificate", 90.0),)
+    site.node = replace(site.node, refused=(("peer", 2),))
     _publish(site.fail(), [0.2] * 800)
     names = {key[0] for key in samples(site)}
     rules = (MONITORING / "dicom-node.rules.yml").read_text()
