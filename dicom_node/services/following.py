@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_LOOK_S = 1.0
+_LOOK_S = 2.0
 
 
 class Following:
