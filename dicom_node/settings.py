@@ -195,9 +195,11 @@ class LogSettings(_Section):
     """What is logged. Events carry UIDs, never a patient's name."""
 
     format: Literal["auto", "json", "console"] = "auto"
-    """auto: readable on a terminal, JSON otherwise."""
+    """auto: fields in the journal, readable on a terminal, JSON otherwise."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written."""
+    traces: str = Field(default="", pattern=r"^(https?://[^/\s]+(/\S*)?)?$")
+    """OpenTelemetry collector, http://host:4318/v1/traces: it is told of each study; empty: nobody is."""
 
 
 class Settings(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from dicom_node.cli import exits
 from dicom_node.cli.words import print_json
 from dicom_node.ledger.backup import back_up
 from dicom_node.ledger.spool import StateFolders
+from dicom_node.services.noting import note_by_hand
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Back up ledger, configuration and audit key, without stopping the node."""
     settings = configuration.load(arguments.config)
-    head = back_up(StateFolders(settings.node.state_dir), arguments.config, arguments.folder)
+    folders = StateFolders(settings.node.state_dir)
+    head = back_up(folders, arguments.config, arguments.folder)
+    if not note_by_hand(folders, "backup.made", f"into {arguments.folder}, with head {head}"):
+        sys.stderr.write("the audit trail could not be told of this backup: `dicom-node status` says how the node is\n")
     if arguments.json:
         print_json({"folder": str(arguments.folder), "head": str(head)})
         return exits.GOOD

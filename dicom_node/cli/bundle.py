@@ -11,6 +11,8 @@ from dicom_node.cli.toml_text import replace_values
 from dicom_node.cli.words import print_json
 from dicom_node.core.errors import BundleError, SettingsError
 from dicom_node.inference.bundle import load_bundle
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.services.noting import note_by_hand
 
 if TYPE_CHECKING:
     import argparse
@@ -120,6 +122,8 @@ def _switch(arguments: argparse.Namespace, settings: configuration.Settings) -> 
         temporary.unlink()
         raise
     temporary.replace(arguments.config)
+    told = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.sha256}) from the next start on"
+    note_by_hand(StateFolders(settings.node.state_dir), "bundle.switched", told)  # without a ledger: the start says it
     if arguments.json:
         print_json(_facts(folder, bundle))
     else:

@@ -65,8 +65,16 @@ def change(control: Path, command: str, study: str, *, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     else:
-        print(f"{command}: {counted(answer['jobs'], 'job')}, {counted(answer['deliveries'], 'delivery')}")
+        print(
+            f"{command}: {counted(answer['jobs'], 'job')}, {counted(answer['deliveries'], 'delivery')}{asked(answer)}"
+        )
     return exits.GOOD
+
+
+def asked(answer: dict[str, Any]) -> str:
+    """Return which destinations are asked now that had been left alone after a failure."""
+    names = answer.get("asked_now")
+    return f"; {' and '.join(names)}, left alone after a failure, asked again now" if names else ""
 
 
 def print_items(settings: Settings, state: str, limit: int, *, as_json: bool) -> int:

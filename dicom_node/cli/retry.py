@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
 from dicom_node.cli import exits
+from dicom_node.cli.queue import asked
 from dicom_node.cli.words import counted, print_json
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services.asking import ask
@@ -25,5 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the running node to send again; 4 where it is not running."""
     control = StateFolders(configuration.load(arguments.config).node.state_dir).control
     answer = ask(control, "revive", study=arguments.study, destination=arguments.destination)
-    print_json(answer) if arguments.json else print(f"{counted(answer['deliveries'], 'delivery')} tried again")
+    print_json(answer) if arguments.json else print(
+        f"{counted(answer['deliveries'], 'delivery')} tried again{asked(answer)}"
+    )
     return exits.GOOD

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_node.cli.deliveries import proof, sent
 from dicom_node.cli.tables import answer, open_overview, print_json, print_table, when
 from dicom_node.core.model_identity import FALLBACK
+from dicom_node.services.spans import trace_id
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     if found is None:
         sys.stderr.write(f"{arguments.study}: nothing was ever received of this study; look at the PACS's queue\n")
         return 1
+    for version in found["versions"]:
+        version["trace_id"] = trace_id(arguments.study, version["version"])
     print_json(found) if arguments.json else _print_study(found)
     return 0
 
@@ -94,8 +97,8 @@ def _print_study(found: dict[str, Any]) -> None:
     )
     print_table(
         "Results",
-        ("version", "state", "closed", "result"),
-        [(v["version"], v["state"], when(v["closed_at"]), answer(v)) for v in found["versions"]],
+        ("version", "state", "closed", "result", "trace"),
+        [(v["version"], v["state"], when(v["closed_at"]), answer(v), v["trace_id"]) for v in found["versions"]],
     )
     print_table(
         "Deliveries",

@@ -53,6 +53,10 @@ class Circuit:
         """Tell whether the destination is left alone; a clock that was set back opens it."""
         return self.closed_from <= now < self.closed_until
 
+    def reopened(self) -> Circuit:
+        """Return the circuit that lets the next attempt through, and still knows of the failures before it."""
+        return Circuit(self.failures)
+
     def after_failure(self, backoff: Backoff, now: float, jitter: float, at_least_s: float = 0.0) -> Circuit:
         """Return the circuit after one more failure; at_least_s: how long the destination itself asked to wait."""
         wait = max(backoff.wait_s(self.failures + 1, jitter), at_least_s)

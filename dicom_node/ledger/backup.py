@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -84,6 +85,16 @@ def put_back(source: Path, folders: StateFolders, now: float) -> Head:
             return audit.note(connection, now, "ledger.restored", detail=f"from the backup with head {head}, by hand")
     finally:
         ledger.close()
+        _hand_over(folders)
+
+
+def _hand_over(folders: StateFolders) -> None:
+    """Give what an administrator made in the state folder to the folder's owner: the node runs as that user."""
+    owner = folders.root.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for path in (*folders.root.iterdir(), *folders.instances.iterdir()):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _check(source: Path) -> None:

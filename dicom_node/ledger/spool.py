@@ -73,6 +73,11 @@ class StateFolders:
         return self.root / "control.sock"
 
     @property
+    def reloaded(self) -> Path:
+        """Touched whenever the node has taken over its configuration anew, for the status page to do so too."""
+        return self.root / "reloaded"
+
+    @property
     def strikes(self) -> Path:
         """Where the worker counts the images in a row that its engine did not answer."""
         return self.worker / "engine-strikes.json"

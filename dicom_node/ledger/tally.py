@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Connection, case, func, literal, select
+from sqlalchemy import Column, ColumnElement, Connection, Float, case, func, literal, select
 
 from dicom_node.ledger.audit import audit
 from dicom_node.ledger.database import analysis, delivery, instance, job, study, version
@@ -16,12 +16,13 @@ from dicom_node.ledger.database import analysis, delivery, instance, job, study,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 """Upper bounds of the durations' buckets, seconds."""
 
-_NOTES, _NOTE_NUMBER = audit, audit.c.seq  # where refusals are noted, and what numbers them
+_NOTES, _NOTE_NUMBER = audit, audit.c.seq  # where refusals and the model's times are noted, and what numbers them
 
 _CHUNK = 500  # SQLite binds at most 999 values in its older builds
+_SECONDS_A_MS = 0.001
 _STATUS_DIGITS = 6  # of a refusal's "0xA700: why"
 
 
@@ -51,6 +52,7 @@ class Counts:
     crashes: int = 0
     closing: Durations = field(default_factory=Durations)
     analyses: Durations = field(default_factory=Durations)
+    models: Durations = field(default_factory=Durations)
     reports: Durations = field(default_factory=Durations)
     deliveries: dict[str, Durations] = field(default_factory=dict)
 
@@ -100,6 +102,9 @@ class Tally:
             query = select(answer, func.count()).where(which, _NOTES.c.event == "instance.refused").group_by(answer)
             for status, number in connection.execute(query):
                 _add(self.counts.refusals, status, number)
+            took = _measured(func.json_extract(_NOTES.c.facts, "$.engine_ms", type_=Float) * _SECONDS_A_MS)
+            timed = select(*took).where(which, _NOTES.c.event == "image.analysed")
+            self.counts.models.add(connection.execute(timed).mappings().one())
 
     def _count_studies(self, connection: Connection) -> None:
         for which in self._closings.settled(connection):

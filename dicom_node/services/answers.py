@@ -19,7 +19,9 @@ def uids_of(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
 
 def analysis_facts(answer: Analysed) -> dict[str, Any]:
     """Return what the audit trail says of an analysis: what was decoded, what ran, and what came of it."""
-    return finding_facts(answer.finding) | {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+    times = {"engine_ms": answer.engine_ms, "decode_ms": answer.took_ms.get("decode")}
+    made = {"pixels_sha256": answer.pixels_sha256, "transform": answer.transform}
+    return finding_facts(answer.finding) | times | made
 
 
 def finding_facts(finding: ViewFinding) -> dict[str, Any]:

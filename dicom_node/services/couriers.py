@@ -38,6 +38,7 @@ class _Running:
 
     stopping: Stopping
     ended: threading.Event = field(default_factory=threading.Event)
+    courier: list[Courier] = field(default_factory=list)  # once it has begun: one
 
 
 class Couriers:
@@ -87,6 +88,11 @@ class Couriers:
             self._threads.start(f"asker-{destination.name}-{number}", asking, turn_s)
         return running
 
+    def reopen(self, name: str = "") -> tuple[str, ...]:
+        """Let the destinations, or the one called so, be asked now that are left alone after a failure; name these."""
+        running = [one for item, one in tuple(self._running.items()) if name in {"", item.name}]
+        return tuple(sorted(found for one in running for courier in one.courier if (found := courier.reopen())))
+
     def take_report(self, report: Report) -> int:
         """Write down what a PACS reports of storage commitment, on an association of its own; returns the status."""
         return self._reports().take(report)
@@ -114,7 +120,8 @@ class Couriers:
             return
         with self._ledger.transaction() as connection:
             outbox.release_all(connection, destination.name)
-        self._courier(destination, running.stopping).run()
+        running.courier[:] = [self._courier(destination, running.stopping)]
+        running.courier[0].run()
         running.ended.set()
 
     def _courier(self, destination: DestinationSettings, stopping: Stopping) -> Courier:

@@ -43,6 +43,13 @@ class Courier(Rounds):
         self._accepted: frozenset[tuple[str, str]] | None = None
         self._noted_at = 0.0
 
+    def reopen(self) -> str:
+        """Try the destination now although it just failed; return its name, or nothing where it is not left alone."""
+        if not self._circuit.is_closed(self._clock()):
+            return ""
+        self._circuit = self._circuit.reopened()
+        return self._destination.name
+
     def step(self) -> bool:
         """Attempt the due deliveries over one connection; false where none is due or the destination is left alone."""
         if self._circuit.is_closed(self._clock()):

@@ -1,4 +1,4 @@
-"""Log events: JSON for machines, words for terminals, UIDs always, a patient's name never."""
+"""Log events: fields for the journal, JSON for machines, words for terminals, UIDs always, a patient's name never."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import threading
 import traceback
 import warnings
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
+
+from dicom_node.services.journal import Journal, is_journal
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -24,7 +27,7 @@ _PATIENCE_MS = 200
 
 
 def configure(settings: LogSettings, program: str) -> None:
-    """Set up this process's log on standard error.
+    """Set up this process's log on standard error, or to the journal where that is what standard error is.
 
     Other libraries' logs and warnings are switched off: pydicom and pynetdicom quote attribute values in theirs.
     """
@@ -32,6 +35,9 @@ def configure(settings: LogSettings, program: str) -> None:
     warnings.simplefilter("ignore")
     readable = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer(sort_keys=False) if readable else structlog.processors.JSONRenderer()
+    factory: Any = structlog.WriteLoggerFactory(file=cast("TextIO", Unblocked(sys.stderr)))
+    if settings.format == "auto" and is_journal():
+        renderer, factory = _as_fields, partial(_the_one, Journal())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -43,13 +49,22 @@ def configure(settings: LogSettings, program: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Unblocked(sys.stderr))),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
     # Uncaught errors too must be told without their texts, whichever library's thread they end.
     uncaught = structlog.get_logger(__name__)
     sys.excepthook = lambda _kind, error, _trace: uncaught.critical("program.failed", exc_info=error)
     threading.excepthook = lambda args: uncaught.error("thread.failed", exc_info=args.exc_value)
+
+
+def _the_one(journal: Journal, *_names: object) -> Journal:
+    return journal
+
+
+def _as_fields(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hand an event's keys to the journal as they are."""
+    return event
 
 
 class Unblocked:

@@ -240,6 +240,7 @@ class Node:
             self._space.apply(reception.watermarks(settings))
             self._dispatcher.apply(self._dispatch_settings())
             self._couriers.apply(settings.destinations)
+            self._folders.reloaded.touch(0o600)
             log.info("reload.applied", **asdict(found))
             return asdict(found)
 
@@ -284,6 +285,12 @@ class Node:
 
             sender = SyslogSender(self._settings.audit, self._settings.node.ae_title, self._ledger, stopping)
             self.threads.start("syslog", sender.run, _SEND_S)
+        if self._settings.log.traces:
+            from dicom_node.services.tracing import Tracer  # noqa: PLC0415 - as above
+
+            told = (self._settings.log.traces, self._settings.node.ae_title)
+            tracer = Tracer(*told, self._ledger, self._folders.ledger, stopping)
+            self.threads.start("tracer", tracer.run, _SEND_S)
 
     def _scrubber(self) -> Scrubber:
         recording = (reception.quiet_of(self._settings), self._bundle_sha256)
@@ -296,7 +303,7 @@ class Node:
             "reload": lambda _request: self.reload(),
             "pause": lambda _request: self._pause(),
             "resume": lambda _request: self._resume(),
-            **desk.commands(self._ledger, self._bell, self._clock),
+            **desk.commands(self._ledger, self._bell, self._clock, self._couriers.reopen),
         }
 
     def _pause(self) -> Answer:

@@ -19,6 +19,7 @@ from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import process
 from dicom_node.services.asking import NodeSilent, ask
+from dicom_node.services.following import Following
 from dicom_node.web.application import application
 from dicom_node.web.login import Login
 from dicom_node.web.metrics import Metrics
@@ -46,10 +47,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def serve(settings: Settings, config: Path) -> int:
-    """Serve the page until SIGTERM. Raises SettingsError where the password file cannot be used."""
-    page = settings.page
-    login = Login(Path(page.password_file)) if page.password_file else None
-    outside = surroundings(settings, config)
+    """Serve the page until SIGTERM, and anew by the settings of each reload of the node.
+
+    Raises SettingsError where the password file cannot be used.
+    """
+    following, stopping = Following(settings, config, _login), threading.Event()
+    while True:
+        status = _serve(following, config, stopping)
+        if status != process.EXIT_OK or stopping.is_set():
+            log.info("page.stopped")
+            return status
+        log.info("page.reloaded")
+
+
+def _serve(following: Following, config: Path, stopping: threading.Event) -> int:
+    """Serve the page by one state of the settings."""
+    page, login = following.settings.page, _login(following.settings)
+    outside = surroundings(following.settings, config)
     try:
         sock = listen(page)
         metrics = Metrics(outside)
@@ -57,13 +71,24 @@ def serve(settings: Settings, config: Path) -> int:
     except OSError as error:
         log.error("page.unavailable", address=f"{page.host}:{page.port}", cause=error.strerror)  # noqa: TRY400 - in one line
         return process.EXIT_FAILED
-    process.on_stop_signal(serving.stop)
+
+    def stop() -> None:
+        stopping.set()
+        serving.stop()
+
+    process.on_stop_signal(stop)
     # The first count reads the whole ledger: begun now, it is done when somebody asks.
     threading.Thread(target=metrics.text, name="first-count", daemon=True).start()
     log.info("page.ready", host=page.host, port=page.port, login=login is not None)
+    over = threading.Event()
+    following.watch(serving.stop, over)
     serving.run(sockets=[sock])
-    log.info("page.stopped")
+    over.set()
     return process.EXIT_OK
+
+
+def _login(settings: Settings) -> Login | None:
+    return Login(Path(settings.page.password_file)) if settings.page.password_file else None
 
 
 def surroundings(settings: Settings, config: Path) -> Outside:

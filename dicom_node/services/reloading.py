@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LIVE = (
     "destinations",
     "study.",
+    "page.",  # by the page, which follows the node
     "node.peers",
     "node.tls",
     "node.max_associations",
@@ -57,7 +58,12 @@ def in_force(before: Settings, after: Settings) -> Settings:
     """Return the settings a node runs with once it has applied what it can of the new ones."""
     node = {key.removeprefix("node."): None for key in LIVE if key.startswith("node.")}
     live = {name: getattr(after.node, name) for name in node}
-    update = {"destinations": after.destinations, "study": after.study, "node": before.node.model_copy(update=live)}
+    update = {
+        "destinations": after.destinations,
+        "study": after.study,
+        "page": after.page,
+        "node": before.node.model_copy(update=live),
+    }
     return before.model_copy(update=update)
 
 

@@ -165,6 +165,7 @@ def _histograms(counts: Counts) -> Iterator[Metric]:
     wait = "From a study's first image until it was closed."
     yield _histogram("closing_wait_seconds", wait, [({}, counts.closing)])
     yield _histogram("analysis_seconds", "From queued until analysed, an image.", [({}, counts.analyses)])
+    yield _histogram("model_seconds", "In the model, an image: no wait, no decoding.", [({}, counts.models)])
     yield _histogram("report_seconds", "From closed until its report was written, a study.", [({}, counts.reports)])
     each = [({"destination": name}, durations) for name, durations in sorted(counts.deliveries.items())]
     yield _histogram("delivery_seconds", "From queued until stored at a destination, a result.", each, ["destination"])

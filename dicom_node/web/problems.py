@@ -130,26 +130,26 @@ def _results(facts: Facts, rows: Rows, outside: Outside) -> Iterator[Problem]:
 
 def _certificates(facts: Facts) -> Iterator[Problem]:
     for one in facts.certificates:
-        renew = "sudo systemctl restart dicom-node dicom-node-page"
+        renew = "sudo dicom-node reload"
         if one.days is None:
             yield Problem(
                 "bad",
                 f"{one.name}: cannot be read",
-                "Its file is missing or no PEM file. Put it in place, then restart.",
+                "Its file is missing or no PEM file. Put it in place, then reload.",
                 renew,
             )
         elif one.days < 0:
             yield Problem(
                 "bad",
                 f"{one.name}: has expired",
-                f"{-one.days:.0f} days ago; peers refuse it. Renew it, then restart.",
+                f"{-one.days:.0f} days ago; peers refuse it. Renew it, then reload.",
                 renew,
             )
         elif one.days < _SOON_DAYS:
             yield Problem(
                 "warn",
                 f"{one.name}: expires in {one.days:.0f} days",
-                "Peers will then refuse it. Renew it, then restart.",
+                "Peers will then refuse it. Renew it, then reload.",
                 renew,
             )
 

@@ -128,7 +128,7 @@ def _arguments() -> argparse.Namespace:
     sub = subparsers.add_parser("admin", help=text, description=admin.__doc__)
     sub.add_argument("--studies", type=int, default=1_000_000, help="studies in the ledger (default %(default)s)")
     sub.add_argument("--rounds", type=int, default=3, help="how often each is measured (default %(default)s)")
-    sub.add_argument("--json", type=Path, help="write the figures to this file")
+    sub.add_argument("--output", type=Path, dest="json", help="write the figures to this file, as JSON")
     help_ = {
         "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",

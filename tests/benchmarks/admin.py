@@ -1,7 +1,7 @@
-"""What an administrator waits for: READY, status, a restart; and what an idle installation costs.
+"""What an administrator waits for: READY, status, a restart, an upgrade; and what an idle installation costs.
 
-Each figure is taken on a machine of its own (systemd in namespaces, the units as they are shipped), but `status` with
-a large ledger, which asks a plain `dicom-node serve`.
+Each figure is taken on a machine of its own (systemd in namespaces, the units as they are shipped), but those with
+a large ledger, which ask a plain `dicom-node serve`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -26,9 +27,9 @@ from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.spool import StateFolders
 from tests.support.machine import Machine, missing
 from tests.support.node import command
-from tests.support.waiting import until
+from tests.support.waiting import free_port, is_open, until
 
-NODE, WORKER = "dicom-node.service", "dicom-node-worker@1.service"
+NODE, WORKER, PAGE = "dicom-node.service", "dicom-node-worker@1.service", "dicom-node-page.service"
 _CONFIG = """
 [node]
 reserve_mib = 64
@@ -38,7 +39,22 @@ bundle = "/opt/dicom-node/source/engines/compact-fracatlas"
 format = "json"
 """
 _ECHO = "from dicom_node.dimse.scu import Peer, echo; echo(Peer('DICOMNODE', '127.0.0.1', 11112), 'BENCH')"
-_IDLE_S = 30.0
+_GET = "import urllib.request as u; u.urlopen('http://127.0.0.1:11180/', timeout=5).read(1)"
+#: C-ECHO one after the other for as long as the restart takes; what the longest took, connecting included.
+_ECHOES = """
+import time, subprocess
+from dicom_node.dimse.scu import Peer, echo
+longest, restart = 0.0, subprocess.Popen(["systemctl", "try-restart", "dicom-node.service",
+                                          "dicom-node-worker@*.service", "dicom-node-page.service"])
+while restart.poll() is None or not longest:
+    started = time.monotonic()
+    echo(Peer("DICOMNODE", "127.0.0.1", 11112, 60.0), "BENCH")
+    longest = max(longest, time.monotonic() - started)
+    time.sleep(0.02)
+print(longest)
+"""
+_IDLE_S = 60.0
+_PAGES = 20
 
 
 @dataclass
@@ -62,7 +78,7 @@ def run(studies: int, rounds: int, json_file: Path | None, console: Console) -> 
     try:
         figures = [
             *_on_a_machine(folder / "machine", rounds, console),
-            _status(folder / "ledger", studies, rounds, console),
+            *_with_a_large_ledger(folder / "ledger", studies, rounds, console),
         ]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,25 +93,32 @@ def _on_a_machine(root: Path, rounds: int, console: Console) -> list[Figure]:
     node = Figure("node READY", 3.0, "s")
     worker = Figure("worker READY", 10.0, "s")
     stopped = Figure("SIGTERM to the end of the node, idle", 5.0, "s")
-    idle = Figure("idle, node and worker together", 0.5, "% of a core")
+    idle = Figure(f"idle for {_IDLE_S:.0f} s, node, worker and page together", 0.5, "% of a core")
     killed = {unit: Figure(f"SIGKILL of {unit}, to active again", 2.0, "s") for unit in (NODE, WORKER)}
     served = Figure("SIGKILL of the node, to a C-ECHO answered", 2.0, "s")
+    shown = Figure("SIGKILL of the page, to a page served", 2.0, "s")
+    upgraded = Figure("restart of everything, as an upgrade does: longest wait of a peer", 60.0, "s")
     with Machine(root, _CONFIG) as machine:
         machine.systemctl("start", "dicom-node.socket")
         for number in range(rounds):
             console.print(f"round {number + 1} of {rounds}")
             node.measured.append(_timed(lambda: machine.systemctl("start", NODE)))
             worker.measured.append(_timed(lambda: machine.systemctl("start", WORKER)))
+            machine.systemctl("start", PAGE)
             for unit, figure in killed.items():
                 before = machine.pid(unit)
                 machine.run("kill", "-9", str(before), check=True)
                 figure.measured.append(_timed(lambda unit=unit, before=before: _wait_again(machine, unit, before)))
             served.measured.append(_after_a_kill(machine))
+            until(lambda: machine.python(_GET).returncode == 0, 30, "the page is served")
+            machine.run("kill", "-9", str(machine.pid(PAGE)), check=True)
+            shown.measured.append(_until_shown(machine))
+            upgraded.measured.append(float(machine.python(_ECHOES).stdout))
             if number == 0:
                 idle.measured.append(_idle_share(machine))
             stopped.measured.append(_timed(lambda: machine.systemctl("stop", NODE)))
-            machine.systemctl("stop", WORKER)
-    return [node, worker, *killed.values(), served, stopped, idle]
+            machine.systemctl("stop", WORKER, PAGE)
+    return [node, worker, *killed.values(), served, shown, upgraded, stopped, idle]
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -126,9 +149,25 @@ def _after_a_kill(machine: Machine) -> float:
     return float(done.stdout)
 
 
+def _until_shown(machine: Machine) -> float:
+    """Return how long it takes until the page is served again; asked from within, so that no start of ours counts."""
+    lines = (
+        "import time, urllib.request as u",
+        "started = time.monotonic()",
+        "while True:",
+        "    try:",
+        "        u.urlopen('http://127.0.0.1:11180/', timeout=5).read(1)",
+        "        break",
+        "    except OSError:",
+        "        time.sleep(0.01)",
+        "print(time.monotonic() - started)",
+    )
+    return float(machine.python("\n".join(lines)).stdout)
+
+
 def _idle_share(machine: Machine) -> float:
-    """Return the share of one core that node and worker use while nothing happens."""
-    time.sleep(5)
+    """Return the share of one core that node, worker and page use while nothing happens."""
+    time.sleep(10)
     inside = {process.pid for process in psutil.Process(machine.outer_pid).children(recursive=True)}
     programs = [one for one in map(psutil.Process, inside) if "dicom_node.services" in " ".join(one.cmdline())]
     before = sum(sum(one.cpu_times()[:2]) for one in programs)
@@ -136,25 +175,38 @@ def _idle_share(machine: Machine) -> float:
     return 100 * (sum(sum(one.cpu_times()[:2]) for one in programs) - before) / _IDLE_S
 
 
-def _status(folder: Path, studies: int, rounds: int, console: Console) -> Figure:
-    """Fill a ledger with studies that were answered and delivered, and ask for the status, without and with a node."""
+def _with_a_large_ledger(folder: Path, studies: int, rounds: int, console: Console) -> list[Figure]:
+    """Fill a ledger with studies that were answered and delivered, and ask for the status and for the page."""
     console.print(f"filling a ledger with {studies} studies")
     folders = StateFolders(folder / "state")
     folders.create()
     open_ledger(folders.ledger).close()
     fill(folders.ledger, studies)
-    config = folder / "node.toml"
+    config, port = folder / "node.toml", free_port()
     block = "[[destinations]]\nname = 'pacs'\nae_title = 'PACS'\nhost = '127.0.0.1'\nport = 9\n"
-    config.write_text(f"[node]\nstate_dir = 'state'\nport = 11999\nreserve_mib = 64\n{block}")
-    figure = Figure(f"`dicom-node status`, {studies} studies in the ledger", 0.3, "s")
-    log = (folder / "log").open("wb")
-    with log, subprocess.Popen([command(), "serve", "--config", config], stdout=log, stderr=log) as serve:
+    node = f"[node]\nstate_dir = 'state'\nport = {free_port()}\nreserve_mib = 64\n"
+    config.write_text(f"{node}[page]\nport = {port}\n{block}")
+    status = Figure(f"`dicom-node status`, {studies} studies in the ledger", 0.3, "s")
+    page = Figure(f"first byte of the status page, {studies} studies in the ledger", 0.1, "s")
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen([command(), "serve", "--config", config], stdout=log, stderr=log) as serve,
+    ):
         try:
             until(lambda: _ask(config) == 0, 120, "the node answers", every_s=0.5)
-            figure.measured = [_timed(lambda: _ask(config)) for _ in range(max(rounds, 5))]
+            until(lambda: is_open(port), 60, "the page is served")
+            console.print("counting the ledger for the first time")
+            console.print(f"  took {_timed(lambda: _first_byte(port, '/metrics')):.1f} s")
+            status.measured = [_timed(lambda: _ask(config)) for _ in range(max(rounds, 5))]
+            page.measured = [_timed(lambda: _first_byte(port, "/")) for _ in range(_PAGES)]
         finally:
             serve.terminate()
-    return figure
+    return [status, page]
+
+
+def _first_byte(port: int, path: str) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=300) as answer:
+        answer.read(1)
 
 
 def _ask(config: Path) -> int:

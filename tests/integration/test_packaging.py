@@ -144,6 +144,20 @@ def test_whatever_is_removed_what_was_received_stays(root, packages):
     assert study.read_text() == "received"
 
 
+def test_a_package_for_another_machine_asks_for_that_machine_and_its_python(tmp_path):
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    for_jetson = ["--arch", "arm64", "--python", "3.10", "--jetpack"]
+    line = ["scripts/deb", "--version", "1.0+jetpack", "--venv", venv, *for_jetson, "--output", tmp_path]
+    subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    package = tmp_path / "dicom-node_1.0+jetpack_arm64.deb"
+    read = ["dpkg-deb", "-f", package, "Architecture", "Depends"]
+    said = subprocess.run(read, capture_output=True, text=True, check=True).stdout
+    assert said == (
+        "Architecture: arm64\nDepends: python3-libnvinfer, python3 (>= 3.10), python3 (<< 3.11), systemd (>= 247)\n"
+    )
+
+
 def test_an_installation_from_the_checkout_is_the_same(tmp_path):
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)

@@ -125,3 +125,20 @@ def test_the_page_ends_with_its_node_and_comes_back(page):
     page.node.start()
     until(lambda: is_open(page.port), 20, "the page is served again")
     assert "dicom_node_closing_wait_seconds_count 2.0" in page.get("/metrics")
+
+
+def test_a_reload_of_the_node_is_one_of_the_page_and_a_bad_password_file_leaves_it_as_it_is(page):
+    pids = {process.pid for process in page.node.tree()}
+    text = page.node.config.read_text()
+    passwords = page.node.folder / "nobody"
+    page.node.config.write_text(text.replace("[page]", f'[page]\npassword_file = "{passwords}"'))
+    assert page.node.ask("reload")["applied"] == ["page.password_file"]
+    until(lambda: page.node.events("reload.refused"), 20, "the page says what is wrong")
+    assert "nobody" in page.node.events("reload.refused")[-1]["reason"]
+    assert "itself" in page.get()
+    page.node.config.write_text(text.replace('name = "itself"', 'name = "renamed"'))
+    assert set(page.node.ask("reload")["applied"]) == {"destinations", "page.password_file"}
+    until(lambda: page.node.events("page.reloaded"), 20, "the page has taken it over")
+    until(lambda: is_open(page.port), 20, "the page is served")
+    assert "renamed" in page.get()
+    assert {process.pid for process in page.node.tree()} == pids

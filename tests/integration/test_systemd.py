@@ -49,6 +49,11 @@ stranger.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
 time.sleep(60)
 """
+JOURNALD = """
+import os
+print("starting", flush=True)
+os.execv("/lib/systemd/systemd-journald", ["systemd-journald"])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +106,30 @@ def test_the_page_shows_what_the_other_units_do(machine):
     until(lambda: verdict() == "Accepting images, nothing needs you", 30, "the page says that all is well", every_s=1)
 
 
-def test_a_study_is_answered_within_what_the_units_allow(machine):
+@pytest.fixture
+def journal(machine):
+    """Return what gives the events of the journal that match, while node and worker write to it."""
+    units = (NODE, "dicom-node-worker@.service")
+    drop_ins = [machine.root / "units" / f"{unit}.d" / "zz-journal.conf" for unit in units]
+
+    def entries(match: str) -> list[dict[str, str]]:
+        found = machine.run("journalctl", "-D", "/run/log/journal", "-o", "json", match).stdout
+        return [json.loads(line) for line in found.splitlines()]
+
+    with machine.running(JOURNALD):
+        until(lambda: machine.run("test", "-S", "/run/systemd/journal/stdout").returncode == 0, 10, "journald listens")
+        for file in drop_ins:
+            file.write_text("[Service]\nStandardError=journal\nEnvironment=DICOM_NODE__LOG__FORMAT=auto\n")
+        machine.systemctl("daemon-reload")
+        machine.systemctl("restart", NODE, WORKER)
+        yield entries
+        for file in drop_ins:
+            file.unlink()
+        machine.systemctl("daemon-reload")
+        machine.systemctl("restart", NODE, WORKER)
+
+
+def test_a_study_is_answered_within_what_the_units_allow_and_the_journal_tells_its_story(machine, journal):
     sent = machine.python(SEND)
     assert sent.returncode == 0, sent.stderr
 
@@ -112,6 +140,10 @@ def test_a_study_is_answered_within_what_the_units_allow(machine):
     results = until(answered, 60, "both studies are answered", every_s=1)
     assert {one["state"] for one in results} == {"published"}
     assert None not in {one["probability"] for one in results}, "not analysed"
+    for one in results:
+        story = [entry["EVENT"] for entry in journal(f"DICOM_STUDY_UID={one['study_instance_uid']}")]
+        told = ["image.analysed", "image.analysed", "instance.stored", "instance.stored", "study.closed"]
+        assert (sorted(story[:-1]), story[-1]) == (told, "result.published")
 
 
 def test_the_worker_can_change_neither_ledger_nor_spool(machine):
@@ -195,6 +227,17 @@ def test_figure_17_a_peer_that_comes_while_the_node_is_down_waits_and_is_served(
 
 def test_what_is_said_to_the_target_is_said_to_all(machine):
     assert set(machine.show("dicom-node.target", "ConsistsOf").split()) == {"dicom-node.socket", NODE, WORKER, PAGE}
+
+
+def test_what_root_puts_back_belongs_to_the_service(machine):
+    assert machine.dicom_node("backup", "/var/lib/backup").returncode == 0
+    machine.systemctl("stop", "dicom-node.target")
+    until(lambda: machine.show(NODE, "ActiveState") == "inactive", 60, "the end")
+    machine.run("sh", "-c", "rm /var/lib/dicom-node/ledger.sqlite*", check=True)
+    restored = machine.dicom_node("restore", "/var/lib/backup")
+    assert restored.returncode == 0, restored.stderr
+    machine.systemctl("start", "dicom-node.target")
+    until(lambda: is_active(machine, NODE) and is_active(machine, WORKER), 60, "node and worker are ready")
 
 
 def test_stopping_ends_in_order(machine):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, un
 from dicom_node.cli.doctor.unheard import unheard
 from dicom_node.cli.echo import ask_destination, ask_peer
 from dicom_node.dimse.scu import Peer
+from dicom_node.dimse.tls import TlsFiles, client_context, days_left, server_context
 
 if TYPE_CHECKING:
     from dicom_node.destination_settings import DestinationSettings
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _ECHO_S = 4.0
 _LOOPBACK = ("127.", "::1", "localhost")
 _SOON_DAYS = 30
+_FLIGHTS = 4  # of a handshake, more than any takes
 
 
 def port(patient: Patient) -> Finding:
@@ -47,16 +50,38 @@ def own_answer(patient: Patient) -> Finding:
     node, name = patient.settings.node, "own C-ECHO"
     if patient.status is None:
         return unknown(name, "the node does not run")
+    context = None
     if node.tls is not None:
-        return unknown(name, "the port speaks TLS: ask from a peer, with its certificate")
+        context = own_context(TlsFiles(node.tls.certificate, node.tls.key, node.tls.ca))
+        if context is None:
+            return unknown(name, "node.tls.ca does not vouch for our own certificate: ask from a peer, with its own")
     host = "127.0.0.1" if node.host in {"", "0.0.0.0"} else node.host  # noqa: S104 - compared, not bound
     calling = _may_call(node.peers, host) if node.peers else node.ae_title
     if calling is None:
         return unknown(name, "node.peers lets nobody in from this machine: ask from a peer")
-    answer = ask_peer(node.ae_title, Peer(node.ae_title, host, node.port, _ECHO_S), calling)
+    answer = ask_peer(node.ae_title, Peer(node.ae_title, host, node.port, _ECHO_S, context), calling)
     if answer["problem"]:
         return bad(name, answer["problem"], "`dicom-node status` says whether it is accepting; the log says why not")
-    return good(name, f"{node.ae_title} answers in {answer['ms']:.0f} ms")
+    return good(name, f"{node.ae_title} answers{' over TLS' if context else ''} in {answer['ms']:.0f} ms")
+
+
+def own_context(files: TlsFiles) -> ssl.SSLContext | None:
+    """Return the context by which the node may be called with its own certificate; None where its CAs do not sign it.
+
+    Tried without a socket, so that a node which is at fault is told from a certificate that only serves.
+    """
+    ours, theirs = client_context(files), server_context(files)
+    to_node, to_us = ssl.MemoryBIO(), ssl.MemoryBIO()
+    us, node = ours.wrap_bio(to_us, to_node), theirs.wrap_bio(to_node, to_us, server_side=True)
+    for _ in range(_FLIGHTS):
+        for side in (us, node):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError:
+                return None
+    return ours
 
 
 def _may_call(peers: tuple[PeerSettings, ...], host: str) -> str | None:
@@ -65,8 +90,8 @@ def _may_call(peers: tuple[PeerSettings, ...], host: str) -> str | None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    titles = (peer.ae_title for peer in peers if any(address in network for network in peer.networks))
-    return next(titles, None)
+    listed = (peer for peer in peers if any(address in network for network in peer.networks))
+    return next((peer.ae_title for peer in listed if not peer.certificate_sha256), None)  # else its own is wanted
 
 
 def reachable(patient: Patient) -> Finding:
@@ -109,7 +134,6 @@ def certificate(patient: Patient) -> Finding:
     name, tls = "certificate", patient.settings.node.tls
     if tls is None:
         return note(name, "no TLS: images and reports go in clear", "keep them on a network of their own")
-    from dicom_node.dimse.tls import days_left  # noqa: PLC0415 - only where there is one
 
     days = int(days_left(tls.certificate, datetime.now(timezone.utc)))
     if days < 0:

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert, update
 
+from dicom_node.ledger import audit, recent
 from dicom_node.ledger import database as tables
-from dicom_node.ledger import recent
 from dicom_node.ledger.tally import Tally
 from dicom_node.web.metrics import Metrics
 from dicom_node.web.outside import Certificate, NodeWord
@@ -62,10 +62,15 @@ def test_who_was_turned_away_is_counted_by_why(site):
 
 
 def test_durations_are_those_of_the_rows(site):
+    with site.writing() as connection:
+        for _ in range(4):
+            audit.note(connection, site.now, "image.analysed", engine_ms=150.0)
+        audit.note(connection, site.now, "image.analysed", engine_ms=None)
     found = samples(site)
     for name, number, total_s in (
         ("closing_wait_seconds", 4.0, 120.0),
         ("analysis_seconds", 4.0, 6.0),
+        ("model_seconds", 4.0, 0.6),
         ("report_seconds", 4.0, 12.0),
         ("delivery_seconds", 4.0, 4.0),
     ):

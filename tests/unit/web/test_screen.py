@@ -69,9 +69,9 @@ def test_each_fault_comes_with_its_command(site):
         "pacs does not take results": "sudo dicom-node echo pacs",
         "1 result for teaching was given up": "sudo dicom-node dead replay",
         "1 result could not be written": "sudo dicom-node dead list",
-        "Page certificate: has expired": "sudo systemctl restart dicom-node dicom-node-page",
+        "Page certificate: has expired": "sudo dicom-node reload",
         "1 job waiting for long": "sudo dicom-node queue list",
-        "DICOM certificate: expires in 12 days": "sudo systemctl restart dicom-node dicom-node-page",
+        "DICOM certificate: expires in 12 days": "sudo dicom-node reload",
     }
 
 
