@@ -26,14 +26,24 @@ from tests.benchmarks import (
     report,
     sending,
     survive,
+    throughput,
 )
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
 from tests.support import orthanc
 from tests.support.system import BUNDLE
 
-_MODULES = {"answer": answer, "ingest": ingest, "survive": survive, "crashes": crashes, "ledger": ledger, "fuzz": fuzz}
+_MODULES = {
+    "answer": answer,
+    "throughput": throughput,
+    "ingest": ingest,
+    "survive": survive,
+    "crashes": crashes,
+    "ledger": ledger,
+    "fuzz": fuzz,
+}
 _HELP = {
+    "throughput": "a queue of radiographs through the worker, beside bare ONNX Runtime",
     "answer": "from the close of a study to its report at the PACS, stage by stage",
     "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
     "fuzz": "changed bytes against what reads received bytes first; finds are kept",
