@@ -255,6 +255,7 @@ def test_a_result_composed_ahead_gives_way_where_another_image_came(node):
     kept_ahead(node)
     node.receive("1.2.3.2")
     analyse(channel)
+    node.until(lambda study: all(image["finding"] for image in study["instances"]))
     node.let_pass(100)  # past the close: the node was busy, or not there
     assert len(compose(node, channel, content=b"of both").views) == 2
     study = node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")
