@@ -228,10 +228,10 @@ class Dispatcher:
             lease = jobs.lease(connection, now, self._settings.timeout_s)
             if lease is not None:
                 return lease, None
-            ahead = self._drafts.next_job(connection, self._settings.bundle_sha256, now)
+            ahead = results.to_compose_ahead(connection, self._settings.bundle_sha256, now, now + LEAD_S)
             closing = studies.next_closing(connection, now + LEAD_S)
             dues = (jobs.next_due(connection), None if closing is None else closing - LEAD_S)
-            return ahead, min((due for due in dues if due is not None), default=None)
+            return self._drafts.next_job(ahead), min((due for due in dues if due is not None), default=None)
 
     def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
         folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"
