@@ -33,6 +33,8 @@ class OnnxEmbedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # A thread that spins while it waits takes the core from the decoder, the ledger, and the thread it waits for.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: warnings about graph rewriting tell an operator nothing
         try:
             session = onnxruntime.InferenceSession(str(bundle.embedder_path), options, providers=list(providers))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
-from dicom_node.ledger.database import job
+from dicom_node.ledger.database import instance, job
 from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -142,6 +142,19 @@ def next_due(connection: Connection) -> float | None:
         for priority in (_FIRST, _SECOND)
     )
     return min((float(value) for value in earliest if value is not None), default=None)
+
+
+def next_image(connection: Connection, now: float) -> str | None:
+    """Return the spool key of the image whose analysis would be leased next, or None."""
+    query = (
+        select(instance.c.spool_key)
+        .join(job, job.c.instance_id == instance.c.id)
+        .where(job.c.state == "ready", job.c.run_after <= now)
+        .order_by(job.c.priority, job.c.id)
+        .limit(1)
+    )
+    value = connection.execute(query).scalar()
+    return None if value is None else str(value)
 
 
 def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:

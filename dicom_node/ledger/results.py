@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.core.identifiers import SpoolKey
-from dicom_node.ledger import audit
+from dicom_node.ledger import audit, studies
 from dicom_node.ledger.database import (
     analysis,
     delivery,
@@ -21,8 +21,6 @@ from dicom_node.ledger.database import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from dicom_node.ledger.studies import Foreseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +174,15 @@ def to_compose(connection: Connection, version_id: int, bundle_sha256: str) -> V
     )
 
 
-def to_compose_ahead(connection: Connection, version_: Foreseen, bundle_sha256: str) -> VersionToCompose:
-    """Return the same of a version that is not there yet; a view that was not analysed is not in it."""
-    return VersionToCompose(
-        study_instance_uid=version_.study_instance_uid,
-        number=version_.number,
-        closed_at=version_.closed_at,
-        views=_analysed_views(connection, version_.views, bundle_sha256),
-        predecessors=_reports_of(connection, version_.predecessor_id),
-    )
+def to_compose_ahead(connection: Connection, bundle_sha256: str, now: float, until: float) -> list[VersionToCompose]:
+    """Return the same of the versions that studies will get before a time, those whose views are all analysed."""
+    found = []
+    for foreseen in studies.foreseen(connection, now, until):
+        views = _analysed_views(connection, foreseen.views, bundle_sha256)
+        if len(views) == len(foreseen.views):  # else an earlier bundle answered some
+            place = (foreseen.study_instance_uid, foreseen.number, foreseen.closed_at)
+            found.append(VersionToCompose(*place, views, _reports_of(connection, foreseen.predecessor_id)))
+    return found
 
 
 def _analysed_views(connection: Connection, listed: Any, bundle_sha256: str) -> tuple[AnalysedView, ...]:

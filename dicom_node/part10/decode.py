@@ -192,7 +192,8 @@ def _run_length(layout: _Layout, frame: bytes) -> NDArray[Any]:
 def _stored(layout: _Layout, plane: NDArray[Any]) -> _Codes:
     """Cut the stored bits out of the allocated ones; old overlays live in the others."""
     if layout.bits_stored < layout.bits_allocated:
-        plane = (plane >> layout.shift) & ((1 << layout.bits_stored) - 1)
+        lowest = plane >> layout.shift if layout.shift else plane
+        plane = lowest & ((1 << layout.bits_stored) - 1)
     return _Codes(plane, layout.bits_stored, layout.signed)
 
 
@@ -226,8 +227,11 @@ def _check_header(layout: _Layout, header: FrameHeader) -> None:
 
 
 def _render(dataset: Dataset, codes: _Codes, *, little_endian: bool) -> Radiograph:
-    present = np.zeros(1 << codes.bits, dtype=np.bool_)
-    present[codes.plane.reshape(-1)] = True
+    def present() -> NDArray[np.bool_]:
+        occurs = np.zeros(1 << codes.bits, dtype=np.bool_)
+        occurs[codes.plane.reshape(-1)] = True
+        return occurs
+
     values = greyscale.code_values(codes.bits, signed=codes.signed)
     table = greyscale.grey_table(dataset, values, present, little_endian=little_endian)
     return Radiograph(np.take(table, codes.plane))

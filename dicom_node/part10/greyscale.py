@@ -13,6 +13,8 @@ from dicom_node.core.errors import NotAnalysable
 from dicom_node.core.findings import Reason, ReasonCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
@@ -47,7 +49,7 @@ def code_values(bits: int, *, signed: bool) -> NDArray[np.float64]:
 
 
 def grey_table(
-    dataset: Dataset, values: NDArray[np.float64], present: NDArray[np.bool_], *, little_endian: bool
+    dataset: Dataset, values: NDArray[np.float64], present: Callable[[], NDArray[np.bool_]], *, little_endian: bool
 ) -> NDArray[np.uint16]:
     """Return the grey (uint16, 65535 = white) of every code.
 
@@ -57,7 +59,7 @@ def grey_table(
     actual = _modality(dataset, values, little_endian=little_endian)
     share = _voi(dataset, actual, little_endian=little_endian)
     if share is None:
-        share = _full_range(actual, present & ~_padding(dataset, values))
+        share = _full_range(actual, present() & ~_padding(dataset, values))
     if is_inverse(dataset):
         share = 1.0 - share
     return np.asarray(np.rint(np.clip(share, 0.0, 1.0) * _WHITE), dtype=np.uint16)

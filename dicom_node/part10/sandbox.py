@@ -7,6 +7,7 @@ answers with a JSON header and the raw greys. Nothing is pickled, and the parent
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -35,6 +36,7 @@ _MAX_HEADER: Final = 4096
 _MAX_TEXT: Final = 300
 # 256 MiB of stored pixels at one byte each become at most twice that in grey.
 _MAX_GREY_BYTES: Final = 512 * 1024 * 1024
+_PIPE_BYTES: Final = 1 << 20  # a radiograph in fifteen turns instead of two hundred
 _START_S: Final = 60.0
 _OUT_OF_MEMORY: Final = "out-of-memory"
 _DECODE: Final = "dicom_node.part10.decode:decode"
@@ -63,6 +65,7 @@ class DecodePool:
         self._target = target  # "module:function", so that a test can put a crash in the decoder's place
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._begun: Path | None = None
 
     def decode(self, path: Path) -> Radiograph:
         """Return the radiograph in a Part 10 file.
@@ -71,6 +74,11 @@ class DecodePool:
         took too long; WorkerCrashed where no child could be started at all.
         """
         with self._lock:
+            begun, self._begun = self._begun, None
+            if begun is not None:
+                radiograph = self._finish()
+                if begun == path and radiograph is not None:
+                    return radiograph
             child = self._running()
             try:
                 return self._ask(child, path)
@@ -82,6 +90,31 @@ class DecodePool:
             except BaseException:  # interrupted half-way: what is left in the pipe belongs to no one
                 self._kill()
                 raise
+
+    def begin(self, path: Path) -> None:
+        """Have the child decode a file meanwhile, to be asked for next; nothing is promised of it."""
+        with self._lock:
+            if self._begun is None and self._child is not None and self._child.poll() is None:
+                try:
+                    _send(self._child, os.fsencode(path.resolve()))
+                except _ChildFailedError:
+                    self._kill()
+                else:
+                    self._begun = path
+
+    def _finish(self) -> Radiograph | None:
+        """Return what was begun; None where nothing came of it, so that the image is decoded in its own time."""
+        child = self._child
+        try:
+            return None if child is None else self._receive(child, time.monotonic() + self._limits.wall_s)
+        except NotAnalysable:
+            return None
+        except _ChildFailedError:
+            self._kill()
+            return None
+        except BaseException:
+            self._kill()
+            raise
 
     def warm_up(self) -> None:
         """Start the child now, so that the first image does not wait for it; raises WorkerCrashed."""
@@ -121,6 +154,8 @@ class DecodePool:
             bufsize=0,
         )
         self._child = child
+        with contextlib.suppress(OSError):  # above a user's share of pipe memory the usual size must do
+            fcntl.fcntl(_descriptor(child.stdout), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             _read_header(child, time.monotonic() + _START_S)
         except _ChildFailedError as failure:
@@ -132,6 +167,9 @@ class DecodePool:
     def _ask(self, child: subprocess.Popen[bytes], path: Path) -> Radiograph:
         deadline = time.monotonic() + self._limits.wall_s
         _send(child, os.fsencode(path.resolve()))
+        return self._receive(child, deadline)
+
+    def _receive(self, child: subprocess.Popen[bytes], deadline: float) -> Radiograph:
         answer = _read_header(child, deadline)
         if "rows" in answer:
             rows, columns = int(answer["rows"]), int(answer["columns"])
@@ -148,7 +186,7 @@ class DecodePool:
         raise NotAnalysable(reason)
 
     def _kill(self) -> None:
-        child, self._child = self._child, None
+        child, self._child, self._begun = self._child, None, None
         if child is None:
             return
         child.kill()

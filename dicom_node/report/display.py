@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import cv2
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from dicom_node.core.radiograph import Radiograph
 
 LONGEST_SIDE = 1280
-#: 65535 / 255 = 257 exactly, rounded: a shift by 8 bits would lift the upper half by up to one grey. A table needs no
-#: wider copy of a 30 megapixel image.
-_EIGHT_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)
+#: 65535 / 255 = 257 exactly, rounded: a shift by 8 bits would lift the upper half by up to one grey.
+_EIGHT_BITS = 1.0 / 257.0
 
 
 def to_display(radiograph: Radiograph) -> NDArray[np.uint8]:
@@ -25,7 +24,7 @@ def to_display(radiograph: Radiograph) -> NDArray[np.uint8]:
     diagnostic image is the original, not this one. Smaller images keep their size: enlarging is for the page that needs
     it, and no pixel is kept that was not measured. INTER_AREA averages, so thin bright lines fade rather than break.
     """
-    grey = np.take(_EIGHT_BITS, radiograph.grey)
+    grey = cast("NDArray[np.uint8]", cv2.convertScaleAbs(radiograph.grey, alpha=_EIGHT_BITS))
     longest = max(radiograph.rows, radiograph.columns)
     if longest <= LONGEST_SIDE:
         return grey

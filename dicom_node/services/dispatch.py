@@ -14,6 +14,7 @@ from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, move_folder, publish_folder
 from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, uids_of
+from dicom_node.services.aside import Aside
 from dicom_node.services.drafting import LEAD_S, Drafts, compose_job
 from dicom_node.services.messages import (
     FINDING,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from dicom_node.ledger.database import Database
     from dicom_node.services.drafting import Draft
+    from dicom_node.services.messages import Message
     from dicom_node.services.threads import Bell, Threads
 
 log = structlog.get_logger(__name__)
@@ -127,8 +129,10 @@ class Dispatcher:
                 return
             self._workers += 1
             try:
-                while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
-                    self._serve_one(channel)
+                with Aside() as aside:
+                    while not self._threads.stopping.is_set() and isinstance(channel.receive(), Next):
+                        aside.check()
+                        self._serve_one(channel, aside)
             finally:
                 self._workers -= 1
                 self._drafts.clear()  # the next worker may have other settings
@@ -137,7 +141,7 @@ class Dispatcher:
         finally:
             channel.close()
 
-    def _serve_one(self, channel: Channel) -> None:
+    def _serve_one(self, channel: Channel, aside: Aside) -> None:
         lease = self._lease()
         if isinstance(lease, ComposeJob):
             with structlog.contextvars.bound_contextvars(**uids_of(lease)):
@@ -147,7 +151,7 @@ class Dispatcher:
         else:
             job = self._job(lease)
             with structlog.contextvars.bound_contextvars(**uids_of(job)):
-                self._do(channel, lease, job)
+                self._do(channel, lease, job, aside)
 
     def publish_ahead(self, version_id: int) -> None:
         """Publish a version whose composition is queued at once, where it was composed ahead as it is to be now."""
@@ -175,7 +179,7 @@ class Dispatcher:
         else:
             log.info("result.not-ahead", reason=answer.error if isinstance(answer, Failed) else None)
 
-    def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob) -> None:
+    def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob, aside: Aside) -> None:
         if isinstance(job, ComposeJob) and (draft := self._drafts.take(job)) is not None:
             self._take_draft(lease, draft)
             channel.send(Idle())
@@ -186,6 +190,15 @@ class Dispatcher:
         except (EOFError, OSError, ValueError) as error:
             self._crashed(lease, type(error).__name__)
             raise
+        aside.run(lambda: self._settle(lease, job, answer))
+
+    def _settle(self, lease: Lease, job: AnalyseJob | ComposeJob, answer: Message) -> None:
+        """Put an answer in its place, while its worker is at the next job."""
+        with structlog.contextvars.bound_contextvars(**uids_of(job)):
+            self._take(lease, job, answer)
+        self._bell.ring()
+
+    def _take(self, lease: Lease, job: AnalyseJob | ComposeJob, answer: Message) -> None:
         with self._ledger.transaction() as connection:
             held = jobs.is_held(connection, lease)
         if not held:
@@ -197,7 +210,6 @@ class Dispatcher:
         else:
             failed = answer if isinstance(answer, Failed) else Failed("an answer to another question")
             self._failed(lease, failed.error, _NEVER if failed.permanent else _RETRY)
-        self._bell.ring()
 
     def _lease(self) -> Lease | ComposeJob | None:
         heard = self._bell.count()
@@ -216,10 +228,10 @@ class Dispatcher:
             lease = jobs.lease(connection, now, self._settings.timeout_s)
             if lease is not None:
                 return lease, None
-            ahead = self._drafts.next_job(connection, self._settings.bundle_sha256, now)
+            ahead = results.to_compose_ahead(connection, self._settings.bundle_sha256, now, now + LEAD_S)
             closing = studies.next_closing(connection, now + LEAD_S)
             dues = (jobs.next_due(connection), None if closing is None else closing - LEAD_S)
-            return ahead, min((due for due in dues if due is not None), default=None)
+            return self._drafts.next_job(ahead), min((due for due in dues if due is not None), default=None)
 
     def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
         folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"
@@ -235,6 +247,7 @@ class Dispatcher:
                     folder=folder,
                     sha256=image.sha256,
                     size=image.size,
+                    next_spool_key=jobs.next_image(connection, self._clock()) or "",
                 )
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
         return compose_job(version, folder)

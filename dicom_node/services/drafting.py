@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from dicom_node.ledger import results, studies
 from dicom_node.ledger.spool import combined_digest, file_digests, move_folder, sync_files
 from dicom_node.services.messages import FINDING, Composed, ComposeJob, Reference, ViewToCompose
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Iterable
 
     from dicom_node.ledger.results import VersionToCompose
     from dicom_node.ledger.spool import StateFolders
@@ -47,15 +46,14 @@ class Drafts:
         self._tried: dict[str, ComposeJob] = {}
         self._made: dict[str, Draft] = {}
 
-    def next_job(self, connection: Connection, bundle_sha256: str, now: float) -> ComposeJob | None:
-        """Return the next result to compose ahead; each is asked for once, whatever becomes of it."""
-        for version in studies.foreseen(connection, now, now + LEAD_S):
-            work = results.to_compose_ahead(connection, version, bundle_sha256)
-            job = compose_job(work, "")
+    def next_job(self, versions: Iterable[VersionToCompose]) -> ComposeJob | None:
+        """Return the first of these results that is to be composed; each is asked for once, whatever becomes of it."""
+        for version in versions:
+            job = compose_job(version, "")
             with self._lock:
                 known = self._tried.get(job.study_instance_uid) == job
                 self._tried[job.study_instance_uid] = job
-            if not known and len(work.views) == len(version.views):
+            if not known:
                 return replace(job, folder=f"{self._folders.work.name}/ahead-{next(self._numbers)}")
         return None
 

@@ -57,6 +57,7 @@ class AnalyseJob:
     folder: str
     sha256: str = ""  # of the data set, the last `size` bytes of its file
     size: int = 0
+    next_spool_key: str = ""  # of the image that probably comes next: it may be decoded meanwhile
     type: Literal["analyse"] = "analyse"
 
 

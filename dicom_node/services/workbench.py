@@ -86,6 +86,8 @@ class Workbench:
                 raise NotAnalysable(excluded)  # noqa: TRY301 - one place answers for every reason
             stages.end("read")
             radiograph = self._decoder.decode(path)
+            if job.next_spool_key:
+                self._decoder.begin(self._folders.instance_path(SpoolKey(job.next_spool_key)))
         except NotAnalysable as error:
             return Analysed(not_analysed(job.sop_instance_uid, error.reason, pipeline.model), None, None)
         stages.end("decode")

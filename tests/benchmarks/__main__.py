@@ -29,6 +29,7 @@ from tests.benchmarks import (
     sending,
     start,
     survive,
+    throughput,
 )
 from tests.benchmarks.printing import print_figures
 from tests.benchmarks.workload import prepare
@@ -37,6 +38,7 @@ from tests.support.system import BUNDLE
 
 _MODULES = {
     "answer": answer,
+    "throughput": throughput,
     "ingest": ingest,
     "survive": survive,
     "crashes": crashes,
@@ -47,6 +49,7 @@ _MODULES = {
     "performance": performance,
 }
 _HELP = {
+    "throughput": "a queue of radiographs through the worker, beside bare ONNX Runtime",
     "answer": "from the close of a study to its report at the PACS, stage by stage",
     "crashes": "kills, failing system calls and power cuts at every point from C-STORE to delivery (needs strace)",
     "fleet": "a Monday of a hospital or a region against the node at accelerated time, and on paper beyond",

@@ -42,6 +42,7 @@ DX = "1.2.840.10008.5.1.4.1.1.1.1"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _DRAWN = {Outcome.POSITIVE, Outcome.INCONCLUSIVE}
 _NOISE = 1.5  # grey levels of 255: a detector's, so that pages are as hard to compress as real ones
+_RECEIVERS = ("storescp", "Orthanc")
 _TRIED = 60  # pictures that are asked for one with a heatmap
 _GOAL_MS = {"2 views as in FracAtlas": 150.0, "3 views of 2500 x 3000": 600.0}
 _KINDS = {"2 views as in FracAtlas": (2, None), "3 views of 2500 x 3000": (3, (3000, 2500))}
@@ -69,9 +70,9 @@ class Kind:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what may be chosen."""
     parser.add_argument("--studies", type=int, default=9, help="studies of each kind (default %(default)s)")
-    parser.add_argument("--quiet-s", type=float, default=1.5, help="quiet period (default %(default)s)")
+    parser.add_argument("--quiet-s", type=float, default=5.0, help="quiet period (default %(default)s)")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
-    parser.add_argument("--no-orthanc", action="store_true", help="leave Orthanc out")
+    parser.add_argument("--receivers", nargs="+", choices=_RECEIVERS, default=_RECEIVERS, help="which PACS")
     parser.add_argument("--output", type=Path, help="write the figures to this file as JSON")
 
 
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-bench-"))
     found: list[Kind] = []
     try:
-        for receiver in ("storescp", *(() if arguments.no_orthanc or not orthanc.is_installed() else ("Orthanc",))):
+        for receiver in arguments.receivers:
             found += _at(receiver, folder / receiver, arguments)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -248,6 +249,7 @@ class _Orthanc:
         self.ae_title, self.port = self._pacs.ae_title, self._pacs.dicom_port
 
     def __enter__(self) -> Self:
+        os.environ["TCP_NODELAY"] = "1"  # DCMTK's word to itself; what Orthanc starts with
         self._pacs.start()
         return self
 

@@ -36,27 +36,40 @@ from tests.unit.ledger.arrivals import an_arrival
 class Node:
     """A ledger with one received radiograph, and the dispatcher and closer that serve it."""
 
-    def __init__(self, root):
+    def __init__(self, root, quiet=Quiet(0, 0)):  # noqa: B008 - a frozen value
+        self.ahead_s, self.quiet = 0.0, quiet
         self.folders = StateFolders(root)
         self.folders.create()
         self.ledger = open_ledger(self.folders.ledger)
         self.threads, self.bell = Threads(), Bell()
-        with self.ledger.transaction() as connection:
-            instances.record(connection, an_arrival("1.2.3.1"), Quiet(0, 0), "bundle", now=time.time())
+        self.receive("1.2.3.1")
         settings = DispatchSettings("bundle", timeout_s=0.3, crash_limit=3, destinations=("pacs",))
         self.dispatcher = Dispatcher(
             settings,
             ledger=self.ledger,
             folders=self.folders,
             bell=self.bell,
-            clock=time.time,
+            clock=self.clock,
             dice=lambda: 0.5,
             threads=self.threads,
             purge=lambda _uid: 0,
         )
-        closer = Closer(self.ledger, "bundle", self.bell, time.time, self.threads.stopping)
+        stopping, publish_ahead = self.threads.stopping, self.dispatcher.publish_ahead
+        closer = Closer(self.ledger, "bundle", self.bell, self.clock, stopping, publish_ahead)
         self.threads.start("dispatcher", self.dispatcher.run)
         self.threads.start("closer", closer.run)
+
+    def clock(self):
+        return time.time() + self.ahead_s
+
+    def let_pass(self, seconds):
+        self.ahead_s += seconds
+        self.bell.ring()
+
+    def receive(self, uid):
+        with self.ledger.transaction() as connection:
+            instances.record(connection, an_arrival(uid, content=uid), self.quiet, "bundle", now=self.clock())
+        self.bell.ring()
 
     def worker(self, bundle="bundle"):
         sock = socket.socket(socket.AF_UNIX)
@@ -78,8 +91,8 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path):
-    node = Node(tmp_path / "state")
+def node(tmp_path, request):
+    node = Node(tmp_path / "state", *getattr(request, "param", ()))
     yield node
     node.threads.stopping.set()
     node.bell.ring()
@@ -108,15 +121,16 @@ def test_c45_what_a_worker_alerts_of_stands_in_the_study_s_history(node):
     assert line["detail"] == "the model took 5000 ms for this image"
 
 
-def compose(node, channel, digest=None):
+def compose(node, channel, digest=None, content=b"report"):
     job = next_job(channel)
     assert isinstance(job, ComposeJob)
     folder = node.folders.root / job.folder
     folder.mkdir()
-    (folder / "001-sr.dcm").write_bytes(b"report")
+    (folder / "001-sr.dcm").write_bytes(content)
     finding = StudyFinding(Outcome.NOT_ANALYSED, a_finding().reason, None, (a_finding(),), None)
     item = ComposedObject("sr", "sr", "1.2", "2.25.1", "2.25.2", "1.2.840.10008.1.2.1", "001-sr.dcm")
     channel.send(Composed(finding, digest or folder_digest(folder), (item,)))
+    return job
 
 
 def test_an_image_is_answered_and_its_study_published_once(node):
@@ -201,3 +215,76 @@ def test_a_failure_that_repeating_cannot_mend_fails_the_version_at_once_and_is_s
     said = [event for event in events if event["event"] == "result.failed"]
     assert [event["log_level"] for event in said] == ["critical"]
     assert "1.2.3" in said[0]["reason"]
+
+
+QUIET = pytest.mark.parametrize("node", [(Quiet(60, 600),)], indirect=True)
+
+
+def analyse(channel):
+    job = next_job(channel)
+    assert isinstance(job, AnalyseJob)
+    channel.send(Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, "no model")), None, None))
+
+
+def kept_ahead(node):
+    return node.until(lambda _study: any(node.folders.ahead.iterdir()))
+
+
+@QUIET
+def test_a_result_composed_ahead_is_published_at_the_close_without_another_job(node):
+    channel = node.worker()
+    analyse(channel)
+    node.let_pass(57)
+    job = compose(node, channel, content=b"made ahead")
+    assert kept_ahead(node)["state"] == "open"
+    node.let_pass(3.5)
+    study = node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")
+    version = study["versions"][0]
+    assert (version["version"], version["closed_at"]) == (job.version, job.closed_at)
+    assert (node.folders.root / version["folder"] / "001-sr.dcm").read_bytes() == b"made ahead"
+    assert [(item["destination"], item["state"]) for item in study["deliveries"]] == [("pacs", "ready")]
+    assert not any(node.folders.ahead.iterdir())
+
+
+@QUIET
+def test_a_result_composed_ahead_gives_way_where_another_image_came(node):
+    channel = node.worker()
+    analyse(channel)
+    node.let_pass(57)
+    assert len(compose(node, channel, content=b"of one image").views) == 1
+    kept_ahead(node)
+    node.receive("1.2.3.2")
+    analyse(channel)
+    node.until(lambda study: all(image["finding"] for image in study["instances"]))
+    node.let_pass(100)  # past the close: the node was busy, or not there
+    assert len(compose(node, channel, content=b"of both").views) == 2
+    study = node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")
+    version = study["versions"][0]
+    assert (node.folders.root / version["folder"] / "001-sr.dcm").read_bytes() == b"of both"
+    assert not any(node.folders.ahead.iterdir())
+
+
+@QUIET
+def test_a_result_composed_ahead_that_is_not_what_its_worker_stated_is_composed_again(node):
+    channel = node.worker()
+    analyse(channel)
+    node.let_pass(57)
+    compose(node, channel, digest="0" * 64, content=b"changed")
+    node.let_pass(3.5)
+    compose(node, channel)
+    study = node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")
+    assert (node.folders.root / study["versions"][0]["folder"] / "001-sr.dcm").read_bytes() == b"report"
+
+
+@QUIET
+def test_a_worker_that_ends_while_it_composes_ahead_counts_as_no_crash(node):
+    channel = node.worker()
+    analyse(channel)
+    node.let_pass(57)
+    for _ in range(2):
+        assert isinstance(next_job(channel), ComposeJob)
+        channel.close()
+        channel = node.worker()
+    node.let_pass(3.5)
+    compose(node, channel)
+    node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")

@@ -137,7 +137,7 @@ def test_a_page_that_cannot_be_compressed_is_still_written():
     noise = np.random.default_rng(3).integers(0, 256, (301, 203, 3)).astype(np.uint8)
     described = pages(ALL["positive"])[0]
     described.Rows, described.Columns = noise.shape[:2]
-    packed = secondary_capture._compressed(described, noise)
+    packed = secondary_capture._compressed(described, *secondary_capture._streams([noise]))
     assert (pydicom.dcmread(io.BytesIO(encode(packed))).pixel_array == noise).all()
 
 
