@@ -163,6 +163,11 @@ def crash(connection: Connection, lease_: Lease, error: str, limit: int) -> bool
     return changed and crashes >= limit
 
 
+def release(connection: Connection, lease_: Lease) -> None:
+    """Make a job ready again whose answer came and could not be written down."""
+    _settle(connection, lease_, state="ready")
+
+
 def release_stale(connection: Connection, before: float) -> int:
     """Make jobs ready again whose lease ended before a time without an answer: the ledger failed when it came."""
     stale = (job.c.state == "leased") & (job.c.lease_until < before)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from dicom_node.core.delivery import Backoff
+from dicom_node.core.errors import LedgerUnavailable
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.ledger import audit, jobs, results, storage
 from dicom_node.ledger.jobs import Lease
@@ -84,6 +86,7 @@ class Dispatcher:
         self._threads = threads
         self._purge = purge
         self._workers = 0
+        self._unwritten: list[Lease] = []  # whose answer the ledger could not take: given again once it can
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
 
@@ -139,9 +142,13 @@ class Dispatcher:
         if lease is None:
             channel.send(Idle())
             return
-        job = self._job(lease)
-        with structlog.contextvars.bound_contextvars(**_uids(job)):
-            self._do(channel, lease, job)
+        try:
+            job = self._job(lease)
+            with structlog.contextvars.bound_contextvars(**_uids(job)):
+                self._do(channel, lease, job)
+        except LedgerUnavailable:
+            self._unwritten.append(lease)
+            raise
 
     def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob) -> None:
         try:
@@ -173,10 +180,17 @@ class Dispatcher:
         return lease
 
     def _try_lease(self) -> tuple[Lease | None, float | None]:
+        unwritten = tuple(self._unwritten)
         with self._ledger.transaction() as connection:
+            for lost in unwritten:
+                jobs.release(connection, lost)
             jobs.release_stale(connection, self._clock() - _STALE_S)
             lease = jobs.lease(connection, self._clock(), self._settings.timeout_s)
-            return lease, jobs.next_due(connection) if lease is None else None
+            found = lease, jobs.next_due(connection) if lease is None else None
+        for lost in unwritten:
+            with suppress(ValueError):  # another worker's thread was faster
+                self._unwritten.remove(lost)
+        return found
 
     def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
         folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"
