@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Back up ledger, configuration and audit key, without stopping the node."""
     settings = configuration.load(arguments.config)
-    head = back_up(StateFolders(settings.node.state_dir), arguments.config, arguments.folder)
+    head = back_up(StateFolders.of(settings.node), arguments.config, arguments.folder)
     if arguments.json:
         print_json({"folder": str(arguments.folder), "head": str(head)})
         return exits.GOOD

@@ -69,8 +69,10 @@ class _Work(Generic[T]):
         try:
             with connection.begin_nested():
                 self._results.append(self._step(connection))
-        except Exception as error:  # noqa: BLE001 - raised in the thread whose work it is
-            self._error = error
+        except Exception as error:
+            if connection.invalidated:  # gone, and with it what the others did
+                raise
+            self._error = error  # raised in the thread whose work it is
 
     def fail(self, error: Exception) -> None:
         """Make the group's failure this work's, unless it has one of its own."""

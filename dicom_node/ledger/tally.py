@@ -72,7 +72,8 @@ class Tally:
 
     def advance(self, connection: Connection) -> Counts:
         """Count what is new. The connection must be in no transaction: one snapshot is read."""
-        connection.exec_driver_sql("BEGIN")
+        if connection.dialect.name == "sqlite":  # elsewhere a connection that reads sees one moment anyway
+            connection.exec_driver_sql("BEGIN")
         if self._is_another(connection):
             self._begin()  # a ledger put back from a backup: counted from its beginning
         try:
@@ -130,7 +131,7 @@ class Tally:
         )
 
     def _count_jobs(self, connection: Connection, which: ColumnElement[bool]) -> None:
-        self.counts.crashes += connection.execute(select(func.sum(job.c.crashes)).where(which)).scalar() or 0
+        self.counts.crashes += int(connection.execute(select(func.sum(job.c.crashes)).where(which)).scalar() or 0)
         key = literal("analyse:").concat(analysis.c.instance_id).concat(":").concat(analysis.c.bundle_sha256)
         mine = (analysis.c.instance_id == job.c.instance_id) & (job.c.key == key)
         took = select(*_measured(analysis.c.made_at - job.c.created_at)).where(which, mine, job.c.state == "done")

@@ -20,7 +20,7 @@ LAB_ONLY = {
     "tf2onnx",
 }
 TESTS_ONLY = {"fhir", "hl7", "hl7apy"}
-NODE_NEVER = LAB_ONLY | TESTS_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs"}
+NODE_NEVER = LAB_ONLY | TESTS_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs", "psycopg"}
 WORKER_NEVER = LAB_ONLY | {"sqlalchemy", "pynetdicom", "tensorrt", "pycuda"}
 
 LIST_MODULES = """

@@ -6,7 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
+
 from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.server import Server
 
 _VIEWS = 2
 _STATEMENTS = {
@@ -38,6 +41,28 @@ def fill(path: Path, studies: int) -> None:
         connection.executemany(statement, _rows(table, studies))
     connection.commit()
     connection.close()
+
+
+def fill_server(place: Server, studies: int) -> None:
+    """Make the same ledger in an empty schema of a server, and let it count what is there, as it does by itself."""
+    open_ledger(place).close()
+    with psycopg.connect(place.url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # no look-up of what each row refers to
+        for table, statement in _STATEMENTS.items():
+            head, _, values = statement.partition(" VALUES ")
+            tokens = [token.strip(" '") for token in values.strip("() ").split(",")]
+            with connection.cursor().copy(f"{head.replace('INSERT INTO', 'COPY')} FROM STDIN") as copy:
+                for row in _rows(table, studies):
+                    copy.write_row(_filled(tokens, row))
+            if table in {"study", "instance", "version", "job", "delivery"}:
+                connection.execute(f"SELECT setval('{table}_id_seq', max(id)) FROM {table}")  # noqa: S608 - our own
+        connection.execute("ANALYZE")
+
+
+def _filled(tokens: list[str], row: tuple[object, ...]) -> list[object]:
+    """Return a statement's values with the row's in the places of the question marks."""
+    given = iter(row)
+    return [next(given) if token == "?" else None if token == "NULL" else token for token in tokens]  # noqa: S105
 
 
 def _rows(table: str, studies: int) -> Iterator[tuple[object, ...]]:
