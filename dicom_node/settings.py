@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import sys
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dicom_node import overrides
+from dicom_node import ledger_settings, overrides
 from dicom_node.core.errors import SettingsError
 from dicom_node.destination_settings import AE_TITLE, DESTINATION_KINDS, DestinationSettings
 from dicom_node.overrides import Override
 from dicom_node.page_settings import PageSettings
+from dicom_node.toml_lines import line_of, section_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -82,6 +82,10 @@ class NodeSettings(_Section):
     """TCP port; 104 needs a privilege, 11112 does not."""
     state_dir: Path = Path("/var/lib/dicom-node")
     """Ledger, spool, results. A relative path is taken from the configuration file's folder."""
+    ledger_url: str = ""
+    """PostgreSQL database for the ledger, postgresql://user@host:port/database; empty: a file in state_dir."""
+    ledger_password_file: Path | None = None
+    """File that holds that database's password; read anew for each connection."""
     max_associations: int = Field(default=20, ge=1, le=200)
     """Concurrent associations; one more is told to come back."""
     network_timeout_s: float = Field(default=30.0, gt=0, le=3600)
@@ -100,6 +104,15 @@ class NodeSettings(_Section):
     """Who may connect; with none, any AE title from this machine. Needed where host is not a loopback address."""
     tls: TlsSettings | None = None
     """Certificates for DICOM over TLS; without them the port speaks plain DICOM."""
+
+    @model_validator(mode="after")
+    def _ledger_can_be_reached_safely(self) -> NodeSettings:
+        if self.ledger_url:
+            ledger_settings.check(self.ledger_url)
+        elif self.ledger_password_file:
+            message = "ledger_password_file without ledger_url: name the database"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _is_closed_to_strangers(self) -> NodeSettings:
@@ -304,7 +317,7 @@ def _explain(file: tuple[Path, str], problem: Any, sources: dict[tuple[str | int
             message = f"unknown kind; allowed here: {', '.join(DESTINATION_KINDS)}"
     meant = (name for at, name in sources.items() if location[: len(at)] == at or at[: len(location)] == location)
     source = next(meant, None)
-    return f"{source or f'{path}:{_line_of(text, location)}'}: {key or 'settings'}: {message}"
+    return f"{source or f'{path}:{line_of(text, location)}'}: {key or 'settings'}: {message}"
 
 
 def _allowed(location: tuple[Any, ...], kind: str) -> list[str]:
@@ -321,35 +334,7 @@ def _allowed(location: tuple[Any, ...], kind: str) -> list[str]:
         "page": PageSettings,
         "log": LogSettings,
     }
-    return list(sections.get(_section(location), Settings).model_fields)
-
-
-def _section(location: tuple[Any, ...]) -> str:
-    """Return the section that a key is in, such as `node` or `node.peers`; empty at the top."""
-    return ".".join(part for part in location[:-1] if isinstance(part, str))
-
-
-_HEADER = re.compile(r"^\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
-
-
-def _line_of(text: str, location: tuple[Any, ...]) -> int:
-    """Return the line (from 1) where a key is set, else of the section it belongs to, else 1."""
-    section, found, count = "", 1, -1
-    wanted = _section(location) or (str(location[0]) if location else "")
-    index = next((part for part in location if isinstance(part, int)), None)
-    leaf = str(location[-1]) if len(location) > 1 else wanted
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = _HEADER.match(line)
-        if header:
-            section = header.group(1)
-            count += section == wanted
-            if section == wanted and (index is None or count == index):
-                found = number
-        here = section == wanted and (index is None or count == index)
-        top = len(location) == 1 and not section
-        if (here or top) and re.match(rf"\s*{re.escape(leaf)}\s*=", line):
-            return number
-    return found
+    return list(sections.get(section_of(location), Settings).model_fields)
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
@@ -361,7 +346,10 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         update={
             "audit": settings.audit.model_copy(update=files),
             "page": settings.page.with_absolute_paths(folder),
-            "node": settings.node.model_copy(update={"state_dir": state, "tls": _found(settings.node.tls, folder)}),
+            "node": settings.node.model_copy(
+                update={"state_dir": state, "tls": _found(settings.node.tls, folder)}
+                | _ledger_files(settings.node, folder)
+            ),
             "analysis": settings.analysis.model_copy(update={"bundle": bundle}),
             "destinations": tuple(_with_absolute_paths(item, folder) for item in settings.destinations),
         }
@@ -371,6 +359,10 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
 def _with_absolute_paths(destination: DestinationSettings, folder: Path) -> DestinationSettings:
     paths = {name: folder / value for name, value in destination if isinstance(value, Path)}
     return destination.model_copy(update=paths)
+
+
+def _ledger_files(node: NodeSettings, folder: Path) -> dict[str, Path]:
+    return {"ledger_password_file": folder / node.ledger_password_file} if node.ledger_password_file else {}
 
 
 def _audit_files(audit: AuditSettings) -> tuple[tuple[str, str], ...]:

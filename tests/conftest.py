@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import cuda_double, tensorrt_modules
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,13 @@ def shared_data() -> Path:
     if not (folder / "dicom" / "manifest.csv").is_file():
         pytest.skip(f"no test data in {folder}; set DICOM_NODE_DATA to the folder that holds dicom/ and fracatlas/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """Return a running PostgreSQL server."""
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it; `verify` returns 1 where a record is missing, changed, or not the one that was noted."""
     settings = configuration.load(arguments.config)
-    folders = StateFolders(settings.node.state_dir)
+    folders = StateFolders.of(settings.node)
     overview = Overview(folders.ledger)
     if arguments.action == "verify":
         try:

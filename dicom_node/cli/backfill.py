@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         for _ in studies:
             pass
     else:
-        control = StateFolders(settings.node.state_dir).control
+        control = StateFolders.of(settings.node).control
         pace = Pace(
             lambda: int(ask(control, "status")["jobs"]["waiting"]), arguments.per_minute, arguments.most_waiting
         )
@@ -128,7 +128,7 @@ def _new_studies(
     settings: Settings, peer: Peer, days: list[str], modalities: tuple[str, ...], tally: Tally
 ) -> Iterator[FoundStudy]:
     """Yield the studies that the ledger does not know, day by day, so that no answer is huge."""
-    ledger = StateFolders(settings.node.state_dir).ledger
+    ledger = StateFolders.of(settings.node).ledger
     overview = Overview(ledger) if ledger.exists() else None
     for day in days:
         on_day: dict[str, FoundStudy] = {}

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Back up ledger, configuration and audit key, without stopping the node."""
     settings = configuration.load(arguments.config)
-    folders = StateFolders(settings.node.state_dir)
+    folders = StateFolders.of(settings.node)
     head = back_up(folders, arguments.config, arguments.folder)
     if not note_by_hand(folders, "backup.made", f"into {arguments.folder}, with head {head}"):
         sys.stderr.write("the audit trail could not be told of this backup: `dicom-node status` says how the node is\n")

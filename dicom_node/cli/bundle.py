@@ -123,7 +123,7 @@ def _switch(arguments: argparse.Namespace, settings: configuration.Settings) -> 
         raise
     temporary.replace(arguments.config)
     told = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.sha256}) from the next start on"
-    note_by_hand(StateFolders(settings.node.state_dir), "bundle.switched", told)  # without a ledger: the start says it
+    note_by_hand(StateFolders.of(settings.node), "bundle.switched", told)  # without a ledger: the start says it
     if arguments.json:
         print_json(_facts(folder, bundle))
     else:

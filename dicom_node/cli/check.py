@@ -14,6 +14,7 @@ from dicom_node.core.running import EARLIEST
 from dicom_node.destination_settings import address_of
 from dicom_node.dimse import tls
 from dicom_node.dimse.tls import TlsFiles
+from dicom_node.ledger.spool import StateFolders
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     for override in overrides.collect(arguments.config):
         print(f"{'.'.join(override.key)} comes from {override.source}")
     print(f"listens as {node.ae_title} on {node.host}:{node.port}, keeps its state in {node.state_dir}")
+    folders = StateFolders.of(node)
+    if folders.server is not None:
+        with_it = f", with the password in {node.ledger_password_file}" if node.ledger_password_file else ""
+        print(f"keeps its ledger at {folders.server}{with_it}")
     for peer in node.peers:
         print(f"lets in {peer.ae_title} from {', '.join(peer.addresses)}")
     if not node.peers:

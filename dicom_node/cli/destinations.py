@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     try:
-        known = Overview(StateFolders(settings.node.state_dir).ledger).destinations()
+        known = Overview(StateFolders.of(settings.node).ledger).destinations()
     except LedgerError:
         known = {}  # the node has not run yet
     rows = [_row(item.name, item.kind, address_of(item), known) for item in settings.destinations]

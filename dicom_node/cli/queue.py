@@ -47,7 +47,7 @@ def _raw() -> Any:
 def run(arguments: argparse.Namespace) -> int:
     """List or change what waits; 1 where a drain did not end in time, 4 where no node answers."""
     settings = configuration.load(arguments.config)
-    control = StateFolders(settings.node.state_dir).control
+    control = StateFolders.of(settings.node).control
     if arguments.action == "list":
         return print_items(settings, "ready", arguments.limit, as_json=arguments.json)
     if arguments.action == "drain":
@@ -82,7 +82,7 @@ def print_items(settings: Settings, state: str, limit: int, *, as_json: bool) ->
     from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import
     from dicom_node.ledger.standing import waiting_items  # noqa: PLC0415 - as above
 
-    with Overview(StateFolders(settings.node.state_dir).ledger).reading() as connection:
+    with Overview(StateFolders.of(settings.node).ledger).reading() as connection:
         found = waiting_items(connection, limit, state)
     if as_json:
         print_json(found)

@@ -30,9 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the result again; 0: byte for byte the one that was sent, 1: it differs, or cannot be made again."""
     settings = configuration.load(arguments.config)
     logs.configure(settings.log.model_copy(update={"level": "warning"}), "replay")
-    wanted = published_version(
-        Overview(StateFolders(settings.node.state_dir).ledger), arguments.study, arguments.number
-    )
+    wanted = published_version(Overview(StateFolders.of(settings.node).ledger), arguments.study, arguments.number)
     if wanted is None:
         sys.stderr.write(f"{arguments.study}: no such published result; `dicom-node studies` lists what there is\n")
         return 1

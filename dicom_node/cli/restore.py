@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Put a backup into the configured state folder, which must have no ledger."""
     settings = configuration.load(arguments.config)
-    head = put_back(arguments.folder, StateFolders(settings.node.state_dir), time.time())
+    head = put_back(arguments.folder, StateFolders.of(settings.node), time.time())
     if arguments.json:
         print_json({"state_dir": str(settings.node.state_dir), "head": str(head)})
         return exits.GOOD

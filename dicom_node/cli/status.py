@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_node import settings as configuration
 from dicom_node.cli import exits
 from dicom_node.cli.words import age, counted, print_json, when
+from dicom_node.core.errors import LedgerError
 from dicom_node.ledger.spool import StateFolders, free_bytes
 from dicom_node.services.asking import NodeSilent, ask
 
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def standing_now(settings: Settings) -> dict[str, Any]:
     """Return what the running node says, else what its ledger says, and the disk."""
-    folders = StateFolders(settings.node.state_dir)
+    folders = StateFolders.of(settings.node)
     try:
         found = {"running": True, **ask(folders.control, "status")}
     except NodeSilent as silence:
@@ -46,20 +47,26 @@ def standing_now(settings: Settings) -> dict[str, Any]:
 
 
 def _from_ledger(settings: Settings, folders: StateFolders) -> dict[str, Any]:
-    if not folders.ledger.exists() or not os.access(folders.ledger, os.R_OK):
+    if folders.server is None and not os.access(folders.file, os.R_OK):
         return {}
     from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import, and seldom needed
     from dicom_node.ledger.standing import standing  # noqa: PLC0415 - as above
 
-    with Overview(folders.ledger).reading() as connection:
-        names = tuple(destination.name for destination in settings.destinations)
-        return {**standing(connection, names), "at": time.time()}
+    names = tuple(destination.name for destination in settings.destinations)
+    try:
+        with Overview(folders.ledger).reading() as connection:
+            return {**standing(connection, names), "at": time.time()}
+    except LedgerError as error:
+        if folders.server is None:
+            raise
+        return {"ledger_problem": str(error)}
 
 
 def _print(found: dict[str, Any], settings: Settings) -> None:
     node = settings.node
     if not found["running"]:
-        print(f"NOT RUNNING: {found['why']}")
+        ledger = f"; {found['ledger_problem']}" if "ledger_problem" in found else ""
+        print(f"NOT RUNNING: {found['why']}{ledger}")
     elif found["accepting"]:
         print(f"accepting as {node.ae_title}, for {age(found['running_for_s'])} (dicom-node {found['version']})")
     elif found["problem"]:

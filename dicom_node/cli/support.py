@@ -69,7 +69,7 @@ _FIELDS = frozenset(
 )
 #: Settings whose value is a person's or a place's name, or a secret: only whether they are set is told.
 _HIDDEN = re.compile(
-    r"(^|\.)(host|ae_title|addresses|state_dir|bundle|url|syslog|folder|certificate.*|.*_file|ca"
+    r"(^|\.)(host|ae_title|addresses|state_dir|bundle|url|syslog|folder|certificate.*|.*_file|.*_url|ca"
     r"|(sending|receiving)_.*|.*(token|password|key|secret|user).*)$"
 )
 

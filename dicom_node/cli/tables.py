@@ -22,7 +22,7 @@ __all__ = ["answer", "open_overview", "print_json", "print_table", "when"]
 
 def open_overview(config: Path) -> Overview:
     """Return the read-only view of the configured node's ledger."""
-    return Overview(StateFolders(configuration.load(config).node.state_dir).ledger)
+    return Overview(StateFolders.of(configuration.load(config).node).ledger)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

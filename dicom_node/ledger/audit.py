@@ -12,10 +12,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Connection, Float, Index, Integer, Table, Text, func, insert, select
+from sqlalchemy import Column, Connection, Float, Index, Table, func, insert, select
 
 from dicom_node.ledger.prepared import Prepared
-from dicom_node.ledger.schema import metadata
+from dicom_node.ledger.schema import Whole, Words, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 audit = Table(
     "audit",
     metadata,
-    Column("seq", Integer, primary_key=True),
-    Column("previous", Text, nullable=False),
+    Column("seq", Whole, primary_key=True, autoincrement=False),
+    Column("previous", Words, nullable=False),
     Column("at", Float, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
-    Column("sop_instance_uid", Text, nullable=False),
-    Column("detail", Text, nullable=False),
-    Column("facts", Text, nullable=False),
-    Column("hash", Text, nullable=False),
+    Column("event", Words, nullable=False),
+    Column("study_instance_uid", Words, nullable=False),
+    Column("sop_instance_uid", Words, nullable=False),
+    Column("detail", Words, nullable=False),
+    Column("facts", Words, nullable=False),
+    Column("hash", Words, nullable=False),
     Index("audit_study", "study_instance_uid", "seq"),
     Index("audit_event", "event", "seq"),
 )
@@ -121,6 +121,7 @@ def note(
     chain: Chain = connection.info["audit"]
     before = chain.head(connection)
     text = _FACTS.encode({k: v for k, v in facts.items() if v is not None})
+    study, sop_instance, detail = (said.replace("\0", "\ufffd") for said in (study, sop_instance, detail))
     values = (before.seq + 1, before.hash, float(at), event, study, sop_instance, detail, text)
     head = Head(before.seq + 1, _seal(values))
     _INSERT.rows(

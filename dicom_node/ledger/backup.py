@@ -35,15 +35,15 @@ def back_up(folders: StateFolders, config: Path, target: Path) -> Head:
 
     Raises LedgerError where there is no ledger, the folder exists, or the trail of the copy is not sound.
     """
+    _refuse_server(folders)
     if target.exists():
         message = f"{target} exists: give a folder that does not, one for each backup"
         raise LedgerError(message)
-    overview = Overview(folders.ledger)  # says so where there is none
-    del overview
+    Overview(folders.file)  # says so where there is none
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        copy_database(folders.ledger, partial / _LEDGER)
+        copy_database(folders.file, partial / _LEDGER)
         for source, name in ((config, _CONFIG), (folders.audit_key, _KEY), (folders.audit_heads, _HEADS)):
             if source.exists():
                 write_durably(partial / name, partial / f"{name}.tmp", (source.read_bytes(),))
@@ -66,9 +66,10 @@ def put_back(source: Path, folders: StateFolders, now: float) -> Head:
     Instances that lie there and came after the backup are taken up when the node starts. Raises LedgerError where the
     backup is incomplete or altered, or there is a ledger.
     """
+    _refuse_server(folders)
     _check(source)
-    if folders.ledger.exists() and folders.ledger.stat().st_size:
-        message = f"{folders.ledger} is there: move it aside first, nothing is overwritten"
+    if folders.file.exists() and folders.file.stat().st_size:
+        message = f"{folders.file} is there: move it aside first, nothing is overwritten"
         raise LedgerError(message)
     head = _sound_head(source / _LEDGER)
     folders.create()
@@ -79,7 +80,7 @@ def put_back(source: Path, folders: StateFolders, now: float) -> Head:
             target = folders.root / name
             write_durably(target, folders.incoming / name, ((source / name).read_bytes(),))
             target.chmod(0o600)
-    ledger = open_ledger(folders.ledger)
+    ledger = open_ledger(folders.file)
     try:
         with ledger.transaction() as connection:
             return audit.note(connection, now, "ledger.restored", detail=f"from the backup with head {head}, by hand")
@@ -95,6 +96,15 @@ def _hand_over(folders: StateFolders) -> None:
         return
     for path in (*folders.root.iterdir(), *folders.instances.iterdir()):
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _refuse_server(folders: StateFolders) -> None:
+    if folders.server is not None:
+        message = (
+            f"the ledger is at {folders.server}: back it up and restore it there (pg_dump, pg_restore), together with "
+            f"the configuration and {folders.audit_key} and {folders.audit_heads.name} beside it"
+        )
+        raise LedgerError(message)
 
 
 def _check(source: Path) -> None:

@@ -86,7 +86,7 @@ def adopt(connection: Connection, demands: Mapping[str, Proof], now: float) -> i
     settings the rows are in line with is remembered: only a change looks at all of them.
     """
     wanted = {name: demand for name, demand in demands.items() if demand != "none"}
-    known = progress.c.name.between(_ADOPTED, _ADOPTED + "\x7f")
+    known = (progress.c.name >= _ADOPTED) & (progress.c.name < _ADOPTED + "\x7f")
     adopted = {row.name.removeprefix(_ADOPTED): row.value for row in connection.execute(select(progress).where(known))}
     for name in adopted.keys() - wanted.keys():
         unproved = (commitment.c.destination == name) & commitment.c.state.in_((*_HOPING, "failed"))
@@ -112,7 +112,8 @@ def _adopt(connection: Connection, name: str, demand: Proof, now: float) -> int:
         .where(~exists().where(commitment.c.delivery_id == delivery.c.id))
     )
     names = ["delivery_id", "destination", *columns]
-    return count + connection.execute(insert(commitment).from_select(names, missing)).rowcount
+    inserted = insert(commitment).from_select(names, missing).execution_options(preserve_rowcount=True)
+    return count + connection.execute(inserted).rowcount
 
 
 def take_due(

@@ -149,8 +149,8 @@ def next_image(connection: Connection, now: float) -> str | None:
     query = (
         select(instance.c.spool_key)
         .join(job, job.c.instance_id == instance.c.id)
-        .where(job.c.state == "ready", job.c.run_after <= now)
-        .order_by(job.c.priority, job.c.id)
+        .where(_READY[_SECOND], job.c.run_after <= now)
+        .order_by(job.c.run_after, job.c.id)
         .limit(1)
     )
     value = connection.execute(query).scalar()
@@ -195,6 +195,11 @@ def crash(connection: Connection, lease_: Lease, error: str, limit: int) -> bool
     state = "dead" if crashes >= limit else "ready"
     changed = _settle(connection, lease_, state=state, crashes=crashes, last_error=error)
     return changed and crashes >= limit
+
+
+def release(connection: Connection, lease_: Lease) -> None:
+    """Make a job ready again whose answer came and could not be written down."""
+    _settle(connection, lease_, state="ready")
 
 
 def release_stale(connection: Connection, before: float) -> int:

@@ -1,4 +1,7 @@
-"""From one schema of the ledger to the next: explicit steps, one transaction, a copy of the file taken before it."""
+"""From one schema of the ledger to the next: explicit steps, one transaction, a copy of the file taken before it.
+
+A ledger on a PostgreSQL server has had schema 3 at least: the steps from there on must be written for both.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,10 @@ _TO_3 = (
 )
 
 
+#: Of what is written on a server; there the administrator's dump is the copy.
+_WITHOUT_LIMIT = "SET LOCAL statement_timeout = 0"
+
+
 def copy_name(path: Path, version: int) -> Path:
     """Return where the copy of a ledger lies that was taken before it left a schema version."""
     return path.with_name(f"{path.name}.schema-{version}")
@@ -72,14 +79,21 @@ def bring_up_to_date(engine: Engine, metadata: MetaData) -> None:
     if found > SCHEMA_VERSION or found not in _STEPS:
         message = (
             f"the ledger has schema {found}, this program needs {SCHEMA_VERSION}: install the program that wrote it, "
-            f"or put back the copy taken before the upgrade (ledger.sqlite.schema-{SCHEMA_VERSION})"
+            f"or put back the copy taken before the upgrade ({_way_back(engine)})"
         )
         raise LedgerError(message)
-    _copy(engine, found)
+    if engine.dialect.name == "sqlite":
+        _copy(engine, found)
     with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":
+            connection.exec_driver_sql(_WITHOUT_LIMIT)
         for version in range(found, SCHEMA_VERSION):
             _STEPS[version](connection)
         connection.execute(text("UPDATE schema_version SET version = :v"), {"v": SCHEMA_VERSION})
+
+
+def _way_back(engine: Engine) -> str:
+    return f"ledger.sqlite.schema-{SCHEMA_VERSION}" if engine.dialect.name == "sqlite" else "your dump of the database"
 
 
 def _copy(engine: Engine, version: int) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, func, select
+from sqlalchemy import Connection, Engine, Table, create_engine, func, select, text
 from sqlalchemy.pool import NullPool
 
 from dicom_node.core.errors import LedgerError
@@ -20,14 +21,16 @@ from dicom_node.ledger.database import (
     instance,
     job,
     result_object,
+    schema,
     study,
     version,
     version_instance,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+    from dicom_node.ledger.server import Server
 
 _SLACK_S = 60.0
 _INSTANCE_COLUMNS = (
@@ -58,18 +61,13 @@ _HISTORY_COLUMNS = (
 class Overview:
     """A read-only view of a ledger that another process may be writing."""
 
-    def __init__(self, ledger: Path) -> None:
-        if not ledger.exists():
-            message = f"there is no ledger at {ledger}: the node has not been started with this configuration yet"
-            raise LedgerError(message)
-        self._engine: Engine = create_engine(
-            f"sqlite:///file:{ledger}?mode=ro&uri=true", poolclass=NullPool, connect_args={"timeout": 10.0}
-        )
+    def __init__(self, ledger: Path | Server) -> None:
+        self._engine, self._connect = _file(ledger) if isinstance(ledger, Path) else _server(ledger)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection that cannot write."""
-        with self._engine.connect() as connection:
+        """Yield a connection that cannot write. Raises LedgerError where there is nothing to connect to."""
+        with self._connect() as connection:
             yield connection
 
     def verify_end(self, records: int) -> tuple[Verdict, int]:
@@ -87,9 +85,20 @@ class Overview:
             return connection.execute(later).scalar_one(), last(connection, "clock.stepped")
 
     def is_sound(self) -> bool:
-        """Tell whether SQLite finds the file undamaged (PRAGMA quick_check); reads all of it."""
+        """Tell whether SQLite finds the file undamaged (PRAGMA quick_check, which reads all of it).
+
+        A server is asked whether it ever met a wrong checksum: only its own tools can read its files.
+        """
         with self.reading() as connection:
-            return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok")
+            if connection.dialect.name == "sqlite":
+                return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok")
+            query = "SELECT sum(checksum_failures) FROM pg_stat_database WHERE datname = current_database()"
+            return not connection.execute(text(query)).scalar()
+
+    def schema_version(self) -> int:
+        """Return the version of the ledger's schema."""
+        with self.reading() as connection:
+            return int(connection.execute(select(func.max(schema.c.version))).scalar_one())
 
     def studies(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest studies, each with the state and outcome of its latest version.
@@ -99,15 +108,9 @@ class Overview:
         of_it = version.alias()
         latest = select(func.max(of_it.c.number)).where(of_it.c.study_id == study.c.id).scalar_subquery()
         count = select(func.count()).where(instance.c.study_id == study.c.id, instance.c.is_current).scalar_subquery()
-        runtime = func.json_extract(analysis.c.finding, "$.model.runtime")
-        runtimes = (
-            select(func.group_concat(runtime.distinct()))
-            .join(instance, instance.c.id == analysis.c.instance_id)
-            .where(instance.c.study_id == study.c.id, instance.c.is_current)
-            .scalar_subquery()
-        )
         query = (
             select(
+                study.c.id,
                 study.c.study_instance_uid,
                 study.c.state,
                 study.c.first_received_at,
@@ -119,7 +122,6 @@ class Overview:
                 version.c.probability,
                 version.c.reason_code,
                 version.c.reason_text,
-                runtimes.label("runtimes"),
             )
             .select_from(study)
             .outerjoin(version, (version.c.study_id == study.c.id) & (version.c.number == latest))
@@ -127,7 +129,9 @@ class Overview:
             .limit(limit)
         )
         with self.reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+            ran = _runtimes(connection, rows[-1]["id"]) if rows else {}
+        return [row | {"runtimes": ran.get(row.pop("id"))} for row in rows]
 
     def study(self, uid: str) -> dict[str, Any] | None:
         """Return everything about one study: instances, versions, deliveries and history; None if it is unknown."""
@@ -193,6 +197,35 @@ class Overview:
         """Return how many studies, jobs and deliveries are in each state."""
         with self.reading() as connection:
             return {table.name: _by_state(connection, table) for table in (study, job, delivery)}
+
+
+def _file(ledger: Path) -> tuple[Engine, Callable[[], Connection]]:
+    if not ledger.exists():
+        message = f"there is no ledger at {ledger}: the node has not been started with this configuration yet"
+        raise LedgerError(message)
+    url = f"sqlite:///file:{ledger}?mode=ro&uri=true"
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 10.0})
+    return engine, engine.connect
+
+
+def _server(ledger: Server) -> tuple[Engine, Callable[[], Connection]]:
+    from dicom_node.ledger import postgres  # noqa: PLC0415 - only where there is one
+
+    return postgres.reader(ledger), lambda: postgres.begin_reading(ledger)
+
+
+def _runtimes(connection: Connection, first: int) -> dict[int, str]:
+    """Return what ran the model on the current images of each study from an id on, by commas."""
+    query = (
+        select(instance.c.study_id, analysis.c.finding)
+        .join(analysis, analysis.c.instance_id == instance.c.id)
+        .where(instance.c.study_id >= first, instance.c.is_current)
+    )
+    found: dict[int, set[str]] = {}
+    for study_id, finding in connection.execute(query):
+        runtime = json.loads(finding).get("model", {}).get("runtime")
+        found.setdefault(study_id, set()).update({runtime} if runtime else ())
+    return {study_id: ",".join(sorted(names)) for study_id, names in found.items() if names}
 
 
 def _by_state(connection: Connection, table: Table) -> dict[str, int]:

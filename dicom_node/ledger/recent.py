@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from dicom_node.ledger.server import Server
+
 _PLAIN = "1.2.840.10008.1.2.1"  # the one alternative of a page that needs no decoder
 _IS_PICTURE = (result_object.c.kind == "sc") & (result_object.c.transfer_syntax_uid == _PLAIN)
 _SUMMARY = "sc-1"  # the heatmaps follow it
 
 
 @contextmanager
-def reading(ledger: Path) -> Iterator[Connection]:
+def reading(ledger: Path | Server) -> Iterator[Connection]:
     """Yield a connection that can only read. Raises LedgerError where there is no ledger, or none that can be read."""
     try:
         with Overview(ledger).reading() as connection:

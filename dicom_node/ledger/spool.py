@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dicom_node.ledger.server import Server
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dicom_node.core.identifiers import SpoolKey
+    from dicom_node.settings import NodeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,22 @@ class StateFolders:
     """Where things lie under the state folder; every name is a digest or a number, never an attribute of a patient."""
 
     root: Path
+    server: Server | None = None
+
+    @classmethod
+    def of(cls, node: NodeSettings) -> StateFolders:
+        """Return the folders, and the ledger, that the settings name."""
+        where = (node.ledger_url, node.ledger_password_file, node.state_dir)
+        return cls(node.state_dir, Server(*where) if node.ledger_url else None)
 
     @property
-    def ledger(self) -> Path:
-        """The SQLite file."""
+    def ledger(self) -> Path | Server:
+        """The SQLite file, or the PostgreSQL database in its place."""
+        return self.server or self.file
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file, where the ledger is in one."""
         return self.root / "ledger.sqlite"
 
     @property

@@ -103,8 +103,6 @@ def _has_purged(connection: Connection, study_id: int) -> bool:
     return connection.execute(query).first() is not None
 
 
-
-
 def _views(connection: Connection, study_id: int) -> list[int]:
     """Return every current view of a study: what the version to be made lists."""
     query = select(instance.c.id).where(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Float, case, func, literal, select
+from sqlalchemy import JSON, Column, ColumnElement, Connection, Float, case, cast, func, literal, select
 
 from dicom_node.ledger.audit import audit
 from dicom_node.ledger.database import analysis, delivery, instance, job, study, version
@@ -74,7 +74,8 @@ class Tally:
 
     def advance(self, connection: Connection) -> Counts:
         """Count what is new. The connection must be in no transaction: one snapshot is read."""
-        connection.exec_driver_sql("BEGIN")
+        if connection.dialect.name == "sqlite":  # elsewhere a connection that reads sees one moment anyway
+            connection.exec_driver_sql("BEGIN")
         if self._is_another(connection):
             self._begin()  # a ledger put back from a backup: counted from its beginning
         try:
@@ -102,7 +103,7 @@ class Tally:
             query = select(answer, func.count()).where(which, _NOTES.c.event == "instance.refused").group_by(answer)
             for status, number in connection.execute(query):
                 _add(self.counts.refusals, status, number)
-            took = _measured(func.json_extract(_NOTES.c.facts, "$.engine_ms", type_=Float) * _SECONDS_A_MS)
+            took = _measured(_noted(connection, "engine_ms") * _SECONDS_A_MS)
             timed = select(*took).where(which, _NOTES.c.event == "image.analysed")
             self.counts.models.add(connection.execute(timed).mappings().one())
 
@@ -135,7 +136,7 @@ class Tally:
         )
 
     def _count_jobs(self, connection: Connection, which: ColumnElement[bool]) -> None:
-        self.counts.crashes += connection.execute(select(func.sum(job.c.crashes)).where(which)).scalar() or 0
+        self.counts.crashes += int(connection.execute(select(func.sum(job.c.crashes)).where(which)).scalar() or 0)
         key = literal("analyse:").concat(analysis.c.instance_id).concat(":").concat(analysis.c.bundle_sha256)
         mine = (analysis.c.instance_id == job.c.instance_id) & (job.c.key == key)
         took = select(*_measured(analysis.c.made_at - job.c.created_at)).where(which, mine, job.c.state == "done")
@@ -196,6 +197,14 @@ def recent_scores(connection: Connection, bundle_sha256: str, limit: int) -> lis
     mine = (version.c.bundle_sha256 == bundle_sha256) & version.c.probability.is_not(None)
     query = select(version.c.probability).where(mine).order_by(version.c.id.desc()).limit(limit)
     return list(connection.execute(query).scalars())
+
+
+def _noted(connection: Connection, fact: str) -> ColumnElement[float]:
+    """Return a number among a record's facts, which are JSON in a column of text."""
+    if connection.dialect.name == "sqlite":
+        return func.json_extract(_NOTES.c.facts, f"$.{fact}", type_=Float)
+    number: ColumnElement[float] = cast(_NOTES.c.facts, JSON)[fact].as_float()
+    return number
 
 
 def _measured(seconds: ColumnElement[float]) -> list[ColumnElement[Any]]:

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the node until SIGTERM; returns the exit status (1: failed, restart it; 3: the ledger needs a person)."""
     start = process.begin("node", argv)
     surroundings = Surroundings(start.config, notify.notifier(), notify.passed_socket())
-    folders = StateFolders(start.settings.node.state_dir)
+    folders = StateFolders.of(start.settings.node)
     try:
         folders.create()
         _take_lock(folders)
@@ -68,6 +68,10 @@ def main(argv: list[str] | None = None) -> int:
         ledger = open_ledger(folders.ledger)
     except StateFolderBusy as error:
         log.error("state_folder.busy", reason=str(error))  # noqa: TRY400 - said in one line
+        return process.EXIT_FAILED
+    except LedgerUnavailable as error:  # a server that is not up yet: started again until it is
+        log.error("ledger.unavailable", reason=str(error))  # noqa: TRY400 - said in one line
+        surroundings.notifier.status(str(error))
         return process.EXIT_FAILED
     except (LedgerError, OSError) as error:
         log.error("ledger.unusable", reason=str(error), state_dir=str(folders.root))  # noqa: TRY400 - said in one line

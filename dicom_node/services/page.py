@@ -93,7 +93,7 @@ def _login(settings: Settings) -> Login | None:
 
 def surroundings(settings: Settings, config: Path) -> Outside:
     """Return what the page asks: this node, its destinations, its files."""
-    folders = StateFolders(settings.node.state_dir)
+    folders = StateFolders.of(settings.node)
     return Outside(
         settings=settings,
         config=config,

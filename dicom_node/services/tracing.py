@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dicom_node.ledger.database import Database
+    from dicom_node.ledger.server import Server
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +40,13 @@ class Tracer:
     How far it came stands in the ledger. A collector that is down costs nothing but its own traces' delay.
     """
 
-    def __init__(self, endpoint: str, ae_title: str, ledger: Database, path: Path, stopping: threading.Event) -> None:
+    def __init__(
+        self, endpoint: str, ae_title: str, ledger: Database, place: Path | Server, stopping: threading.Event
+    ) -> None:
         self._endpoint = urlsplit(endpoint)
         self._resource = {"service.name": "dicom-node", "service.version": __version__, "service.instance.id": ae_title}
         self._ledger = ledger
-        self._path = path
+        self._place = place
         self._stopping = stopping
 
     def run(self) -> None:
@@ -70,7 +73,7 @@ class Tracer:
             records = audit.after(connection, read_progress(connection, _PROGRESS), _BATCH)
         if not records:
             return False
-        overview = Overview(self._path)
+        overview = Overview(self._place)
         telling = [one for one in records if one.event in TELLING]
         spans = [span for one in telling for span in spans_of(one, overview.trail(one.study_instance_uid))]
         if spans:

@@ -23,7 +23,7 @@ LAB_ONLY = {
     "tf2onnx",
 }
 TESTS_ONLY = {"fhir", "hl7", "hl7apy"}
-NODE_NEVER = LAB_ONLY | TESTS_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs"}
+NODE_NEVER = LAB_ONLY | TESTS_ONLY | {"onnxruntime", "tensorrt", "pycuda", "highdicom", "cv2", "imagecodecs", "psycopg"}
 #: What the node needs for sending, for implicit VR or never: until it is READY nobody waits for these.
 NODE_NOT_YET = NODE_NEVER | {"pydicom", "pynetdicom", "numpy", "PIL", "safetensors", "shtab", "starlette", "uvicorn"}
 COMMAND_NEVER = NODE_NOT_YET | {"sqlalchemy", "structlog", "rich", "asyncio"}

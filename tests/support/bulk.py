@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
+
 from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.server import Server
 
 _HEX = "'0123456789abcdef'"
 _DIGEST = "'0000000000000000000000000000000000000000000000' || CAST(100000000000000000 + v AS TEXT)"
@@ -173,6 +176,17 @@ def fill(path: Path, studies: int, unanalysed: int = 0, undelivered: int = 0) ->
         connection.execute("BEGIN")
         insert(connection.execute, studies, unanalysed, undelivered)
         connection.commit()
+
+
+def fill_server(place: Server, studies: int, unanalysed: int = 0, undelivered: int = 0) -> None:
+    """Make the same ledger in an empty schema of a server, and let it count what is there, as it does by itself."""
+    open_ledger(place).close()
+    with psycopg.connect(place.url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # no look-up of what each row refers to
+        insert(connection.execute, studies, unanalysed, undelivered)
+        for table in ("study", "instance", "version", "job", "delivery"):
+            connection.execute(f"SELECT setval('{table}_id_seq', max(id)) FROM {table}")  # noqa: S608 - our own
+        connection.execute("ANALYZE")
 
 
 def insert(execute: Callable[[str], object], studies: int, unanalysed: int = 0, undelivered: int = 0) -> None:

@@ -21,6 +21,8 @@ from tests.support.waiting import free_port, is_open, until
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from dicom_node.ledger.server import Server
+
 ROLES = {"dicom_node.services.node": "node", "dicom_node.services.worker": "worker"}
 
 
@@ -47,6 +49,7 @@ class Node:
             "page": {"enabled": False},  # two at a time would want the same port
             "log": {"format": "json"},
         }
+        self.server: Server | None = None  # of its ledger, as the tests reach it; none: it is in a file
         self._process: subprocess.Popen[bytes] | None = None
         self._parsed = 0
         self._events: list[dict[str, Any]] = []
@@ -172,7 +175,7 @@ class Node:
 
     def overview(self) -> Overview:
         """Return the read-only view of the ledger, for questions too many to start a command for each."""
-        return Overview(StateFolders(self.state_dir).ledger)
+        return Overview(self.server or StateFolders(self.state_dir).ledger)
 
     def studies(self) -> dict[str, dict[str, Any]]:
         """Return every study by its UID, without its instances."""

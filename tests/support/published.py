@@ -28,16 +28,24 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from dicom_node.ledger.server import Server
+
 _DESTINATION: TypeAdapter[DestinationSettings] = TypeAdapter(DestinationSettings)
 
 
 class Outgoing:
     """Results in a ledger; each destination has a courier of its own, started by `run`."""
 
-    def __init__(self, root: Path, *destinations: dict[str, Any], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *destinations: dict[str, Any],
+        clock: Callable[[], float] = time.time,
+        server: Server | None = None,
+    ) -> None:
         quick = {"retry_first_s": 0.1, "retry_longest_s": 0.4, "timeout_s": 5.0}
         self.destinations = [_DESTINATION.validate_python(quick | item) for item in destinations]
-        self.folders = StateFolders(root)
+        self.folders = StateFolders(root, server)
         self.folders.create()
         self.ledger = open_ledger(self.folders.ledger)
         self.threads, self.bell = Threads(), Bell()

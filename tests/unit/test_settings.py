@@ -129,3 +129,53 @@ def test_certificates_are_looked_for_beside_the_file(tmp_path):
     file.write_text("[node.tls]\ncertificate = 'node.crt'\nkey = '/keys/node.key'\nca = 'ca.crt'\n")
     tls = settings.load(file).node.tls
     assert (tls.certificate, tls.key) == (tmp_path / "node.crt", Path("/keys/node.key"))
+
+
+REMOTE = "postgresql://node@db.example/ledger"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://node@localhost/ledger",
+        "postgresql://node@[::1]:5433/ledger",
+        "postgresql:///ledger?host=/run/postgresql",
+        f"{REMOTE}?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem",
+    ],
+)
+def test_a_ledger_may_be_on_a_server(tmp_path, url):
+    (tmp_path / "node.toml").write_text(f'[node]\nledger_url = "{url}"\nledger_password_file = "secret"\n')
+    node = settings.load(tmp_path / "node.toml").node
+    assert (node.ledger_url, node.ledger_password_file) == (url, tmp_path / "secret")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('ledger_url = "postgresql://node:HUSH@localhost/ledger"', "holds a password"),
+        ('ledger_url = "postgresql://node@localhost/ledger?password=HUSH"', "holds a password"),
+        ('ledger_url = "mysql://HUSH@localhost/ledger"', "is not of the form"),
+        ('ledger_url = "postgresql://HUSH@localhost"', "is not of the form"),
+        ('ledger_url = "postgresql://node:HUSH/and@localhost/ledger"', "is not of the form"),
+        ('ledger_url = "postgresql://node@[HUSH/ledger"', "is not of the form"),
+        (f'ledger_url = "{REMOTE}?application_name=HUSH"', "without TLS"),
+        (f'ledger_url = "{REMOTE}?sslmode=require&application_name=HUSH"', "without TLS"),
+        ('ledger_url = "postgresql:///ledger?host=db.example&user=HUSH"', "without TLS"),
+        ('ledger_url = "postgresql:///ledger?host=/run,db.example&user=HUSH"', "without TLS"),
+        ('ledger_url = "postgresql://HUSH@localhost/ledger?hostaddr=10.0.0.1"', "without TLS"),
+        ('ledger_password_file = "HUSH"', "without ledger_url"),
+    ],
+)
+def test_a_url_that_tells_too_much_is_refused_and_not_repeated(tmp_path, text, said):
+    message = problem(tmp_path, f"[node]\n{text}\n")
+    assert said in message
+    assert "HUSH" not in message
+
+
+def test_the_ledgers_password_may_be_a_credential(tmp_path):
+    (tmp_path / "node.toml").write_text('[node]\nledger_url = "postgresql://node@localhost/ledger"\n')
+    secret = tmp_path / "credentials" / "node.ledger_password_file"
+    secret.parent.mkdir()
+    secret.write_text("HUSH")
+    secret.chmod(0o400)
+    assert settings.load(tmp_path / "node.toml").node.ledger_password_file == secret

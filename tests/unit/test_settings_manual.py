@@ -35,7 +35,7 @@ def example_destinations() -> dict[str, dict[str, Any]]:
 
 
 EXAMPLES = {"[[node.peers]]": PeerSettings, "[node.tls]": TlsSettings}
-NESTED = {"peers", "tls"}  # sections inside [node], shown as comments
+NESTED = {"peers", "tls", "ledger_password_file"}  # inside [node], shown as comments: they have no default
 
 
 def example(header: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def patient_of(config: Any, settings: configuration.Settings) -> Patient:
     """Return the installation that a configuration describes, running or not."""
-    folders = StateFolders(settings.node.state_dir)
+    folders = StateFolders.of(settings.node)
     try:
         status = ask(folders.control, "status", timeout_s=3.0)
     except NodeSilent:

@@ -7,8 +7,10 @@ import sqlite3
 import time
 from contextlib import closing
 
+from dicom_node.cli.doctor import server
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
 from dicom_node.cli.words import age, counted
+from dicom_node.core.errors import LedgerError
 from dicom_node.ledger.migrations import SCHEMA_VERSION
 
 _MIB = 1 << 20
@@ -73,7 +75,11 @@ def inodes(patient: Patient) -> Finding:
 
 def ledger(patient: Patient) -> Finding:
     """Check that the ledger is whole."""
-    name, file = "ledger", patient.folders.ledger
+    return _ledger_file(patient) if patient.folders.server is None else server.ledger(patient)
+
+
+def _ledger_file(patient: Patient) -> Finding:
+    name, file = "ledger", patient.folders.file
     if not file.exists():
         spooled = patient.folders.instances.is_dir() and any(patient.folders.instances.iterdir())
         if spooled:
@@ -95,12 +101,13 @@ def ledger(patient: Patient) -> Finding:
 
 def schema(patient: Patient) -> Finding:
     """Check that ledger and program are of one version."""
-    name, file = "ledger's version", patient.folders.ledger
-    if not file.exists() or not os.access(file, os.R_OK):
+    name = "ledger's version"
+    if not _can_be_read(patient):
         return unknown(name, "no ledger that can be read")
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)) as connection:
-            found = connection.execute("SELECT version FROM schema_version").fetchone()[0]
+        found = _schema(patient)
+    except LedgerError:
+        return unknown(name, "no ledger that can be read")
     except (sqlite3.DatabaseError, TypeError):
         return bad(name, "it has no version", "this is no ledger of dicom-node, or a damaged one: restore a backup")
     if found < SCHEMA_VERSION:
@@ -169,10 +176,13 @@ def audit_trail(patient: Patient) -> Finding:
     """Check that the end of the audit trail is whole; all of it takes `dicom-node audit verify`."""
     from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import
 
-    name, file = "audit trail", patient.folders.ledger
-    if not file.exists() or not os.access(file, os.R_OK):
+    name = "audit trail"
+    if not _can_be_read(patient):
         return unknown(name, "no ledger that can be read")
-    verdict, looked = Overview(file).verify_end(_RECORDS)
+    try:
+        verdict, looked = Overview(patient.folders.ledger).verify_end(_RECORDS)
+    except LedgerError:
+        return unknown(name, "no ledger that can be read")
     if verdict.problem:
         return bad(name, verdict.problem, "`dicom-node audit verify` reads all of it; then docs/operations.md")
     return good(name, f"the last {looked} records follow each other, up to {verdict.head.seq}")
@@ -183,7 +193,7 @@ def dates(patient: Patient) -> Finding:
     from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import
 
     name, file, now = "dates of results", patient.folders.ledger, time.time()
-    if not file.exists() or not os.access(file, os.R_OK):
+    if not file.exists() or not _can_be_read(patient):
         return unknown(name, "no ledger that can be read")
     future, stepped = Overview(file).dates(now)
     do = "see the clock right; `dicom-node audit show` has clock.stepped between results that have a wrong date"
@@ -208,6 +218,19 @@ CHECKS = (
     dead_letters,
     circuits,
 )
+
+
+def _can_be_read(patient: Patient) -> bool:
+    return patient.folders.server is not None or os.access(patient.folders.file, os.R_OK)
+
+
+def _schema(patient: Patient) -> int:
+    if patient.folders.server is not None:
+        from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import
+
+        return Overview(patient.folders.server).schema_version()
+    with closing(sqlite3.connect(f"file:{patient.folders.file}?mode=ro", uri=True, timeout=5)) as connection:
+        return int(connection.execute("SELECT version FROM schema_version").fetchone()[0])
 
 
 def _existing(patient: Patient) -> os.PathLike[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ from dicom_node.core.errors import LedgerUnavailable
 from dicom_node.core.study import Quiet
 from dicom_node.ledger import audit, instances
 from dicom_node.ledger.audit import Head, Record, verify
-from dicom_node.ledger.database import Database, open_ledger
+from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 from tests.unit.ledger.arrivals import an_arrival
 
@@ -21,9 +20,18 @@ WRITTEN = [field.name for field in fields(Record)]
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(place):
     """Return a ledger whose trail has 24 records."""
-    path = tmp_path / "ledger.sqlite"
+    return filled(place)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Return such a ledger in a file."""
+    return filled(tmp_path / "ledger.sqlite")
+
+
+def filled(path):
     ledger = open_ledger(path)
     with ledger.transaction() as connection:
         for number in range(24):
@@ -67,10 +75,10 @@ def _flips(value):
         yield value + 1
 
 
-def test_c53_what_is_flipped_in_the_file_itself_is_found(path, tmp_path):
-    content = path.read_bytes()
+def test_c53_what_is_flipped_in_the_file_itself_is_found(file, tmp_path):
+    content = file.read_bytes()
     copy = tmp_path / "flipped.sqlite"
-    for record in trail(path)[::6]:
+    for record in trail(file)[::6]:
         start = content.index((record.previous + "").encode(), content.index(record.hash.encode()) - 800)
         end = content.index(record.hash.encode()) + 64
         for place in range(start, end, 29):
@@ -94,22 +102,24 @@ def test_c53_every_deletion_swap_and_cut_is_found(path):
         assert verify(numbered).problem is not None
 
 
-def test_c53_an_older_copy_is_found_by_a_head_that_was_noted_later(path, tmp_path):
-    shutil.copy(path, tmp_path / "older.sqlite")
-    ledger = open_ledger(path)
+def test_c53_an_older_copy_is_found_by_a_head_that_was_noted_later(file, tmp_path):
+    shutil.copy(file, tmp_path / "older.sqlite")
+    ledger = open_ledger(file)
     with ledger.transaction() as connection:
         head = audit.note(connection, 200.0, "node.stopped")
     ledger.close()
     verdict = verify(trail(tmp_path / "older.sqlite"), [head])
     assert verdict.problem is not None
     assert "older copy" in verdict.problem
-    assert verify(trail(path), [head]).problem is None
+    assert verify(trail(file), [head]).problem is None
 
 
 def test_c53_a_trail_that_was_written_anew_is_found_by_a_noted_head(path):
     noted = Head(5, trail(path)[4].hash)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM audit")
+    ledger = open_ledger(path)
+    with ledger.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM audit")
+    ledger.close()
     ledger = open_ledger(path)
     with ledger.transaction() as connection:
         for number in range(9):
@@ -119,8 +129,8 @@ def test_c53_a_trail_that_was_written_anew_is_found_by_a_noted_head(path):
     assert "written anew" in str(verify(trail(path), [noted]).problem)
 
 
-def test_what_is_rolled_back_leaves_no_record_and_no_gap():
-    ledger = Database("sqlite://")
+def test_what_is_rolled_back_leaves_no_record_and_no_gap(empty):
+    ledger = empty
 
     def fail() -> None:
         with ledger.transaction() as connection:
@@ -140,7 +150,6 @@ def test_what_is_rolled_back_leaves_no_record_and_no_gap():
         records = audit.after(connection, 0, 10)
     assert [record.at for record in records] == [1.0, 2.0, 4.0]
     assert verify(records).problem is None
-    ledger.close()
 
 
 def test_a_patient_is_the_same_pseudonym_within_a_node_and_another_one_elsewhere(tmp_path):

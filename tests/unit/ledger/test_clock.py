@@ -16,8 +16,8 @@ NOON = 100 * DAY
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "ledger.sqlite"
+def path(place):
+    return place
 
 
 def test_c46_the_trail_keeps_its_order_and_its_seal_whatever_the_clock_says(path):

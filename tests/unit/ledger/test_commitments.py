@@ -50,9 +50,9 @@ class Deliveries:
 
 
 @pytest.fixture
-def deliveries(tmp_path):
+def deliveries(tmp_path, server):
     pacs = {"name": "pacs", "ae_title": "X", "host": "localhost", "port": 1}
-    with Outgoing(tmp_path / "state", pacs, clock=lambda: 0.0) as node:
+    with Outgoing(tmp_path, pacs, clock=lambda: 0.0, server=server) as node:
         yield Deliveries(node)
 
 

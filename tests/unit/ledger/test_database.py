@@ -10,6 +10,7 @@ from dicom_node.core.errors import LedgerError, LedgerUnavailable
 from dicom_node.ledger import audit
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
+from dicom_node.ledger.server import Server
 
 
 def test_a_transaction_is_on_disk_when_it_returns(tmp_path):
@@ -78,3 +79,9 @@ def test_commits_overwrite_the_write_ahead_log_from_the_start(tmp_path):
             audit.note(connection, 0.0, f"event {number}")
     assert before == log.stat().st_size > 4_000_000
     ledger.close()
+
+
+def test_a_ledger_on_a_server_needs_the_driver_which_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(LedgerError, match=r"needs the extra `postgres`"):
+        open_ledger(Server("postgresql:///ledger", None, tmp_path))

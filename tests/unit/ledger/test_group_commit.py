@@ -10,16 +10,13 @@ from sqlalchemy import select
 from dicom_node.core.errors import LedgerUnavailable
 from dicom_node.ledger import audit
 from dicom_node.ledger.audit import audit as rows
-from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.group_commit import GroupCommit
 from tests.support.waiting import until
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.sqlite")
-    yield ledger
-    ledger.close()
+def ledger(empty):
+    return empty
 
 
 def events(ledger):
@@ -39,7 +36,7 @@ def together(commits, steps):
     def attempt(number, step):
         try:
             outcomes[number] = commits.run(step)
-        except ValueError as error:
+        except (ValueError, LedgerUnavailable) as error:
             outcomes[number] = error
 
     leader = threading.Thread(target=commits.run, args=(first,))

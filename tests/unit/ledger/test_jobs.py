@@ -18,12 +18,10 @@ RETRY = Backoff(first_s=1.0, longest_s=60.0, give_up_s=3600.0)
 
 
 @pytest.fixture
-def ledger():
-    database = Database("sqlite://")
-    with database.transaction() as connection:
+def ledger(empty):
+    with empty.transaction() as connection:
         instances.record(connection, an_arrival("1.2.3.1"), Quiet(10, 60), "bundle", now=100.0)
-    yield database
-    database.close()
+    return empty
 
 
 def test_a_job_is_leased_once(ledger):

@@ -14,9 +14,8 @@ PACS = {"name": "pacs", "ae_title": "A", "host": "h", "port": 1}
 
 
 @pytest.fixture
-def node(tmp_path):
-    now = [100.0]
-    with Outgoing(tmp_path / "state", PACS, PACS | {"name": "other"}, clock=lambda: now[0]) as outgoing:
+def node(tmp_path, server):
+    with Outgoing(tmp_path, PACS, PACS | {"name": "other"}, clock=lambda: 100.0, server=server) as outgoing:
         yield outgoing
 
 

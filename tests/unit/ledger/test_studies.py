@@ -8,7 +8,7 @@ from sqlalchemy import select
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.study import Quiet, Role
 from dicom_node.ledger import instances, jobs, outbox, results, studies
-from dicom_node.ledger.database import Database, study, version
+from dicom_node.ledger.database import study, version
 from dicom_node.ledger.instances import Recorded
 from tests.unit.ledger.arrivals import an_arrival
 
@@ -16,10 +16,8 @@ QUIET = Quiet(quiet_s=10.0, max_wait_s=60.0)
 
 
 @pytest.fixture
-def ledger():
-    database = Database("sqlite://")
-    yield database
-    database.close()
+def ledger(empty):
+    return empty
 
 
 def receive(ledger, uid, now, **kind):
