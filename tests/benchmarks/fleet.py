@@ -29,7 +29,7 @@ from tests.benchmarks.fleet_replay import Pace, Replay, replay
 from tests.support.system import BUNDLE
 
 BINS = 60  # of the timeline
-DEFAULTS = {"hospital": (48.0, "08:00-12:00"), "region": (5.0, "10:00-10:25")}  # five minutes each
+DEFAULTS = {"hospital": (48.0, "08:30-12:00"), "region": (5.0, "10:00-10:25")}  # less than five minutes of sending
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=float, help="times faster than real (default 48 for a hospital, 5 for a region)"
     )
-    parser.add_argument("--hours", help="of the Monday (default 08:00-12:00; 10:00-10:25 for a region)")
+    parser.add_argument("--hours", help="of the Monday (default 08:30-12:00; 10:00-10:25 for a region)")
     parser.add_argument("--event", choices=["none", "outage", "casualties"], default="none", help="a burst in it")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file, and a picture beside it")

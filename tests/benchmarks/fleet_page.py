@@ -21,14 +21,19 @@ ROLES = {"worker-helper": "decoder of the worker"}
 
 def renew(figures: dict[str, Any]) -> None:
     """Rewrite the blocks that this run is about; a hospital's run also makes the model's and the paper's."""
-    site = figures["plan"]["site"]
-    fleet_pictures.draw_run(figures, IMAGES / f"fleet-{site}.png")
+    name = run_name(figures["plan"])
+    fleet_pictures.draw_run(figures, IMAGES / f"fleet-{name}.png")
     put("model", model_block())
-    put(site, run_block(figures))
-    if site == "hospital":
+    put(name, run_block(figures))
+    if name == "hospital":
         fleet_pictures.draw_arrivals(IMAGES / "fleet-arrivals.png")
         fleet_pictures.draw_loads(figures, IMAGES / "fleet-load.png")
         put("paper", paper_block(figures))
+
+
+def run_name(plan: dict[str, Any]) -> str:
+    """Return the name of a run's block and picture: its site, and its burst where it has one."""
+    return str(plan["site"]) if plan["event"] == "none" else f"{plan['site']}-{plan['event']}"
 
 
 def put(name: str, text: str) -> None:
@@ -93,8 +98,9 @@ def run_block(figures: dict[str, Any]) -> str:
         for role, used in figures["processes"].items()
     ]
     lines += _table(("What", "Figure"), rows)
-    name = f"images/fleet-{plan['site']}.png"
-    return "\n".join([*lines, "", f"![Arrivals, age of the queue and use of the machine, {plan['site']}]({name})"])
+    name = run_name(plan)
+    picture = f"![Arrivals, age of the queue and use of the machine: {name}](images/fleet-{name}.png)"
+    return "\n".join([*lines, "", picture])
 
 
 def _command(plan: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from tests.benchmarks.fleet_images import Templates, fresh_uid
 def test_the_page_states_the_model_s_assumptions_and_their_sources() -> None:
     page = fleet_page.PAGE.read_text(encoding="utf-8")
     assert fleet_page.model_block() in page
-    assert all(f"<!-- fleet:{name} -->" in page for name in ("model", "hospital", "region", "paper"))
+    assert all(f"<!-- fleet:{name} -->" in page for name in ("model", "hospital", "region", "hospital-outage", "paper"))
 
 
 def test_every_reference_is_cited_and_every_citation_is_a_reference() -> None:
