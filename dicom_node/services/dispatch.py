@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from dicom_node.core.delivery import Backoff
-from dicom_node.core.errors import LedgerUnavailable
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.ledger import audit, jobs, results, storage, studies
 from dicom_node.ledger.jobs import Lease
@@ -33,9 +31,10 @@ from dicom_node.services.messages import (
     Purged,
     listen,
 )
+from dicom_node.services.unwritten import Unwritten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from dicom_node.ledger.database import Database
     from dicom_node.services.drafting import Draft
@@ -89,7 +88,7 @@ class Dispatcher:
         self._purge = purge
         self._workers = 0
         self._drafts = Drafts(folders)
-        self._unwritten: list[Lease] = []  # whose answer the ledger could not take: given again once it can
+        self._unwritten = Unwritten()
         self._listener = listen(folders.socket)
         self._listener.settimeout(_ACCEPT_S)
 
@@ -152,7 +151,7 @@ class Dispatcher:
         elif lease is None:
             channel.send(Idle())
         else:
-            with self._given_again(lease):
+            with self._unwritten.given_again(lease):
                 job = self._job(lease)
                 with structlog.contextvars.bound_contextvars(**uids_of(job)):
                     self._do(channel, lease, job, aside)
@@ -168,7 +167,7 @@ class Dispatcher:
                 return
             lease = jobs.lease_composition(connection, version_id, self._clock(), self._settings.timeout_s)
         if lease is not None:
-            with self._given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(draft.job)):
+            with self._unwritten.given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(draft.job)):
                 try:
                     self._take_draft(lease, draft)
                 except OSError as error:  # not this thread's end: a worker composes it after a while
@@ -198,7 +197,7 @@ class Dispatcher:
 
     def _settle(self, lease: Lease, job: AnalyseJob | ComposeJob, answer: Message) -> None:
         """Put an answer in its place, while its worker is at the next job."""
-        with self._given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(job)):
+        with self._unwritten.given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(job)):
             self._take(lease, job, answer)
         self._bell.ring()
 
@@ -226,15 +225,8 @@ class Dispatcher:
 
     def _try_lease(self) -> tuple[Lease | ComposeJob | None, float | None]:
         """Return a lease, or what to compose ahead where nothing is to be done; or else when to ask again."""
-        unwritten = tuple(self._unwritten)
-        with self._ledger.transaction() as connection:
-            for lost in unwritten:
-                jobs.release(connection, lost)
-            found = self._found(connection, self._clock())
-        for lost in unwritten:
-            with suppress(ValueError):  # another worker's thread was faster
-                self._unwritten.remove(lost)
-        return found
+        with self._unwritten.released(self._ledger) as connection:
+            return self._found(connection, self._clock())
 
     def _found(self, connection: Any, now: float) -> tuple[Lease | ComposeJob | None, float | None]:
         jobs.release_stale(connection, now - _STALE_S)
@@ -245,15 +237,6 @@ class Dispatcher:
         closing = studies.next_closing(connection, now + LEAD_S)
         dues = (jobs.next_due(connection), None if closing is None else closing - LEAD_S)
         return self._drafts.next_job(ahead), min((due for due in dues if due is not None), default=None)
-
-    @contextmanager
-    def _given_again(self, lease: Lease) -> Iterator[None]:
-        """Let a job be done again at once whose answer the ledger could not take."""
-        try:
-            yield
-        except LedgerUnavailable:
-            self._unwritten.append(lease)
-            raise
 
     def _job(self, lease: Lease) -> AnalyseJob | ComposeJob:
         folder = f"{self._folders.work.name}/{lease.job_id}-{lease.fence}"
