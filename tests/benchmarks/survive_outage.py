@@ -1,7 +1,7 @@
 """A PACS that is down for 72 hours while 10,000 results wait for it, and receiving meanwhile (C42, figure 19).
 
 The ledger and the courier are the node's own; the 72 hours are those of a clock that is moved. What receiving costs is
-taken from two running nodes in turn, one with the queue and the PACS down, one with neither.
+taken from two running nodes in turn, whose PACS is down: one with the queue, one with nothing to send.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def rows(folder: Path, scale: Scale) -> Iterator[tuple[str, str, Sight]]:
         kept = outage.node.known("pacs")["waiting"]
         shutil.copytree(folder / "waiting", folder / "busy" / "files")  # a ledger has one owner
         with ExitStack() as running:
-            busy = running.enter_context(_WithQueue(folder / "busy", outage))
-            calm = running.enter_context(Receiver("dicom-node", folder / "calm"))
+            busy = running.enter_context(_WithPacs(folder / "busy", outage))
+            calm = running.enter_context(_WithPacs(folder / "calm", outage))
             receiving = _receiving(busy, calm)
         began = time.monotonic()
         delivered = outage.end()
@@ -56,8 +56,8 @@ def rows(folder: Path, scale: Scale) -> Iterator[tuple[str, str, Sight]]:
     yield _back(results, delivered, took)
 
 
-class _WithQueue(Receiver):
-    """The node on the ledger that has the queue; its PACS is down."""
+class _WithPacs(Receiver):
+    """The node with a PACS that is down."""
 
     def __init__(self, folder: Path, outage: Outage) -> None:
         super().__init__("dicom-node", folder)
