@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 
 from dicom_node.core.study import Role
 from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, job, study, version, version_instance
+from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BATCH = 100
+# Asked ten times a second while images arrive.
+_DUE = Prepared(
+    select(study.c.id, study.c.study_instance_uid, study.c.first_unreported_at)
+    .where(study.c.state == "open", study.c.closes_at <= bindparam("now"))
+    .order_by(study.c.closes_at)
+    .limit(_BATCH)
+)
+_NEXT = Prepared(select(func.min(study.c.closes_at).label("at")).where(study.c.state == "open"))
+_WAITING = Prepared(select(version.c.id).where(version.c.state == "waiting").limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +38,13 @@ class Closed:
 
 def close_due(connection: Connection, bundle_sha256: str, now: float) -> list[Closed]:
     """Close every study whose time has come (at most 100 a call); its views are to be answered by this bundle."""
-    due = connection.execute(
-        select(study).where(study.c.state == "open", study.c.closes_at <= now).order_by(study.c.closes_at).limit(_BATCH)
-    ).mappings()
-    return [
-        _close(connection, (row["id"], row["study_instance_uid"], row["first_unreported_at"]), bundle_sha256, now)
-        for row in due.all()
-    ]
+    due = _DUE.rows(connection, now=now)
+    return [_close(connection, tuple(row), bundle_sha256, now) for row in due]
 
 
 def next_closing(connection: Connection) -> float | None:
     """Return when the next open study is due (epoch seconds), or None."""
-    value = connection.execute(select(func.min(study.c.closes_at)).where(study.c.state == "open")).scalar()
+    value = _NEXT.rows(connection)[0].at
     return None if value is None else float(value)
 
 
@@ -116,6 +121,8 @@ def _list_views(connection: Connection, version_id: int, study_id: int) -> list[
 
 def promote_waiting(connection: Connection, now: float) -> int:
     """Queue the composition of every version whose images are all analysed, or given up; return how many."""
+    if not _WAITING.rows(connection):
+        return 0
     unfinished = exists().where(
         version_instance.c.version_id == version.c.id,
         job.c.instance_id == version_instance.c.instance_id,
