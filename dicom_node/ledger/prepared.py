@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
+# The text, the order of its parameters where they have no names, and those whose values are the statement's own.
+_Compiled = tuple[str, "tuple[str, ...] | None", dict[str, object]]
+
+
 class Prepared:
     """A statement with named parameters whose values need no conversion, either way (text, numbers, booleans, none).
 
@@ -27,7 +31,7 @@ class Prepared:
         names = [column.name for column in getattr(statement, "exported_columns", ())]
         row: Any = namedtuple("Row", names)  # type: ignore[misc]  # noqa: PYI024 - the names are only known here
         self._row: Callable[[Iterable[Any]], Any] | None = row._make if names else None
-        self._compiled: dict[Dialect, tuple[str, tuple[str, ...] | None]] = {}
+        self._compiled: dict[Dialect, _Compiled] = {}
 
     def rows(self, connection: Connection, **values: object) -> list[Any]:
         """Execute it in the connection's transaction and return its rows, by name; every parameter must be given.
@@ -35,20 +39,27 @@ class Prepared:
         Raises SQLAlchemyError, as every statement does.
         """
         dialect = connection.dialect
-        sql, order = self._compiled.get(dialect) or self._compile(dialect, tuple(values))
+        sql, order, constants = self._compiled.get(dialect) or self._compile(dialect, tuple(values))
+        if constants:
+            values = constants | values
         parameters: Any = values if order is None else [values[name] for name in order]
         cursor = connection.connection.cursor()
         try:
             cursor.execute(sql, parameters)
             return [] if self._row is None else [self._row(row) for row in cursor.fetchall()]
         except dialect.loaded_dbapi.Error as error:
-            raise DBAPIError.instance(sql, None, error, dialect.loaded_dbapi.Error) from error
+            lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, cursor)
+            if lost:  # a server's: nobody else would notice, and the next transaction would be given it again
+                connection.invalidate(error)
+            base = dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(sql, None, error, base, connection_invalidated=lost) from error
         finally:
             cursor.close()
 
-    def _compile(self, dialect: Dialect, names: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
+    def _compile(self, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
         columns = list(names) if self._statement.is_insert else None
         compiled = self._statement.compile(dialect=dialect, column_keys=columns)
         order = tuple(compiled.positiontup) if compiled.positional and compiled.positiontup is not None else None
-        self._compiled[dialect] = compiled.string, order
+        constants = {name: value for name, value in compiled.params.items() if name not in names}
+        self._compiled[dialect] = compiled.string, order, constants
         return self._compiled[dialect]

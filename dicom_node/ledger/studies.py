@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 
 from dicom_node.core.study import Role
 from dicom_node.ledger import audit, jobs
 from dicom_node.ledger.database import instance, job, study, version, version_instance
+from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 _BATCH = 100
 _PUNCTUAL_S = 5.0
 """A study that is closed within so many seconds of its time was closed at its time; later, the node was not there."""
+# Asked ten times a second while images arrive.
+_DUE = Prepared(
+    select(study.c.id, study.c.study_instance_uid, study.c.first_unreported_at, study.c.closes_at)
+    .where(study.c.state == "open", study.c.closes_at <= bindparam("now"))
+    .order_by(study.c.closes_at)
+    .limit(_BATCH)
+)
+_NEXT = Prepared(
+    select(func.min(study.c.closes_at).label("at")).where(
+        study.c.state == "open", study.c.closes_at > bindparam("after")
+    )
+)
+_WAITING = Prepared(select(version.c.id).where(version.c.state == "waiting").limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +44,23 @@ class Closed:
 
 def close_due(connection: Connection, bundle_sha256: str, now: float) -> list[Closed]:
     """Close every study whose time has come (at most 100 a call); its views are to be answered by this bundle."""
-    due = connection.execute(
-        select(study).where(study.c.state == "open", study.c.closes_at <= now).order_by(study.c.closes_at).limit(_BATCH)
-    ).mappings()
-    return [_close(connection, row, bundle_sha256, now) for row in due.all()]
+    return [_close(connection, row, bundle_sha256, now) for row in _DUE.rows(connection, now=now)]
 
 
 def next_closing(connection: Connection, after: float = 0.0) -> float | None:
     """Return when the next open study is due (epoch seconds), of those that are after a time, or None."""
-    due = (study.c.state == "open") & (study.c.closes_at > after)
-    value = connection.execute(select(func.min(study.c.closes_at)).where(due)).scalar()
+    value = _NEXT.rows(connection, after=after)[0].at
     return None if value is None else float(value)
 
 
-def _close(connection: Connection, row: RowMapping, bundle_sha256: str, now: float) -> Closed:
-    study_id, uid = row["id"], row["study_instance_uid"]
+def _close(connection: Connection, row: Any, bundle_sha256: str, now: float) -> Closed:
+    study_id, uid = row.id, row.study_instance_uid
     connection.execute(update(study).where(study.c.id == study_id).values(state="closed", first_unreported_at=None))
-    views = [] if row["first_unreported_at"] is None else _views(connection, study_id)
+    views = [] if row.first_unreported_at is None else _views(connection, study_id)
     if not views:  # none came, or what came was replaced by what is none, or belongs to another study now
         audit.note(connection, now, "study.closed", study=uid, detail="no radiograph in it: nothing to analyse")
         return Closed(uid, None, 0)
-    closed_at = row["closes_at"] if now - row["closes_at"] < _PUNCTUAL_S else now
+    closed_at = row.closes_at if now - row.closes_at < _PUNCTUAL_S else now
     version_id, number = _make_version(connection, study_id, closed_at)
     for instance_id in views:
         connection.execute(insert(version_instance).values(version_id=version_id, instance_id=instance_id))
@@ -147,6 +157,8 @@ def foreseen(connection: Connection, now: float, until: float) -> list[Foreseen]
 
 def promote_waiting(connection: Connection, now: float) -> list[int]:
     """Queue the composition of every version whose images are all analysed, or given up; return their ids."""
+    if not _WAITING.rows(connection):
+        return []
     # Said by what it is not: named states would lead SQLite by the index on them, through every job that is ready.
     unfinished = exists().where(
         version_instance.c.version_id == version.c.id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +15,7 @@ from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from dicom_node.core.study import StoreRequest
     from dicom_node.dimse.scp import Sink
@@ -151,18 +150,16 @@ class GuardedIntake:
         """Begin to keep an instance. Raises Rejected with the DIMSE status for the peer."""
         if self._space.has_failed():
             raise Rejected(self._space.problem, status.OUT_OF_RESOURCES)
-        with self.watching():
-            return GuardedSink(self, self._open_sink(request))
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """See whether a rejection was the disk's doing."""
         try:
-            yield
+            return GuardedSink(self, self._open_sink(request))
         except Rejected as rejection:
-            if self._space.note_failure(rejection.__cause__):
-                log.error("device.failed", reason=self._space.problem)  # noqa: TRY400 - said in one line
+            self.watch(rejection)
             raise
+
+    def watch(self, rejection: Rejected) -> None:
+        """See whether a rejection was the disk's doing."""
+        if self._space.note_failure(rejection.__cause__):
+            log.error("device.failed", reason=self._space.problem)
 
 
 class GuardedSink:
@@ -174,13 +171,19 @@ class GuardedSink:
 
     def write(self, pieces: Sequence[memoryview]) -> None:
         """Append the next pieces of the data set. Raises Rejected."""
-        with self._intake.watching():
+        try:
             self._sink.write(pieces)
+        except Rejected as rejection:
+            self._intake.watch(rejection)
+            raise
 
     def finish(self) -> object:
         """Keep the instance, durably. Raises Rejected."""
-        with self._intake.watching():
+        try:
             return self._sink.finish()
+        except Rejected as rejection:
+            self._intake.watch(rejection)
+            raise
 
     def abort(self) -> None:
         """Keep nothing."""

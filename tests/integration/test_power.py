@@ -15,7 +15,7 @@ from tests.support import power, syscalls
 from tests.support.survival import cut_points, problems_after_cut, spread
 
 pytestmark = pytest.mark.timeout(180)
-SHORT = 16  # of some 1,800; `scripts/bench crashes` takes 200, strict and lenient
+SHORT = 16  # of some hundred; `scripts/bench crashes` takes 200, strict and lenient
 
 
 @pytest.fixture(scope="module")

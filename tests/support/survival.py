@@ -55,8 +55,14 @@ def spread(points: list[T], count: int) -> list[T]:
 
 
 def cut_points(recorded: list[power.Call]) -> list[int]:
-    """Return the places in a record, as indexes, behind which the power may go."""
-    return [index for index, call in enumerate(recorded) if call.name in CHANGING]
+    """Return the places in a record, as indexes, behind which the power may go.
+
+    Of writes of the ledger in a row only the last: what of them waits for a sync is drawn by chance anyway.
+    """
+    names = [call.name for call in recorded] + [""]
+    return [
+        index for index, name in enumerate(names) if name in CHANGING and not (name == names[index + 1] == "pwrite64")
+    ]
 
 
 def problems_after_cut(

@@ -191,7 +191,7 @@ def problems(state: Path, told: list[str]) -> list[str]:
     """Recover, walk to the end and return what is lost, doubled or wrong; told: what the outside had been told."""
     acknowledged = {line.split()[1] for line in told if line.startswith("acknowledged")}
     delivered = [line.split()[1] for line in told if line.startswith("delivered")]
-    lost = _lost(state, acknowledged) if acknowledged else []
+    lost = _lost_at_start(state, acknowledged) if acknowledged else []
     Walk(state, lambda _uid: None, delivered.append).run()
     found = [f"after the recovery alone: {problem}" for problem in lost]
     found += _lost(state, {sent.uid for sent in instances()})
@@ -212,6 +212,14 @@ def problems(state: Path, told: list[str]) -> list[str]:
     found += [f"audit: {verdict.problem}"] if verdict.problem else []
     found += [f"left behind: {path.name}" for f in (folders.incoming, folders.work) for path in f.iterdir()]
     return found
+
+
+def _lost_at_start(state: Path, wanted: set[str]) -> list[str]:
+    """Return what is lost once a start has moved home what a power cut left under another name."""
+    ledger = open_ledger(StateFolders(state).ledger)
+    bring_home(ledger, StateFolders(state))
+    ledger.close()
+    return _lost(state, wanted)
 
 
 def _lost(state: Path, wanted: set[str]) -> list[str]:
