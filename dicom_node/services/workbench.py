@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from dicom_node.core.decision import aggregate
-from dicom_node.core.errors import IdentityMismatch, NotAnalysable
+from dicom_node.core.errors import IdentityMismatch, NotAnalysable, WorkerCrashed
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
 from dicom_node.core.identifiers import SpoolKey
 from dicom_node.core.intended_use import ViewAttributes, exclusion
@@ -63,6 +64,11 @@ class Workbench:
             presentation_states=settings.results.presentation_states,
             compressed=settings.results.compress,
         )
+
+    def warm_up(self) -> None:
+        """Start the decoder's process, so that the first image need not wait for it; one that fails is its news."""
+        with suppress(WorkerCrashed):
+            self._decoder.warm_up()
 
     def close(self) -> None:
         """End the decoder's process."""

@@ -80,6 +80,7 @@ class Worker:
         self._heartbeats.expect(_LOOP, _TURN_S)
         self._notifier.ready(f"{model.runtime}{f'; {model.problem}' if model.problem else ''}")
         threading.Thread(target=self._show_life, name="life", daemon=True).start()
+        threading.Thread(target=bench.warm_up, name="warm-up", daemon=True).start()
         try:
             while not self._stopping.is_set():
                 self._heartbeats.beat(_LOOP)
