@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
+from math import ceil
 from typing import Final
 
 from dicom_node.core.findings import Reason, ReasonCode
@@ -51,6 +52,17 @@ class ViewAttributes:
     view_position: str = ""
     presentation_intent: str = ""
     burned_in_annotation: str = ""
+
+
+def attributes_within(use: IntendedUse) -> ViewAttributes:
+    """Return attributes that a bundle scores whatever it demands: those of an image that it is tried on."""
+    return ViewAttributes(
+        modality=use.modalities[0],
+        body_part=use.body_parts[0],
+        patient_age=f"{ceil(use.min_age_years):03d}Y",
+        image_type=("ORIGINAL", "PRIMARY"),
+        view_position=use.view_positions[0] if use.view_positions else "",
+    )
 
 
 def age_in_years(age_string: str) -> float | None:

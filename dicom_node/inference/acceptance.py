@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dicom_node.core.findings import Outcome
-from dicom_node.core.intended_use import ViewAttributes
+from dicom_node.core.intended_use import attributes_within
 from dicom_node.core.radiograph import Radiograph
 from dicom_node.inference.evidence import peak_cell
 from dicom_node.inference.pipeline import Analysis, Pipeline
@@ -113,7 +113,7 @@ def compare(
     both = (_Recording(reference), _Recording(candidate))
     pipelines = (Pipeline(bundle, both[0]), Pipeline(bundle, both[1]))
     scope = bundle.intended_use
-    attributes = ViewAttributes(scope.modalities[0], scope.body_parts[0], "", ("ORIGINAL", "PRIMARY"))
+    attributes = attributes_within(scope)
     pairs: list[_Pair] = []
     for number, grey in enumerate(images):
         answers = [pipeline.analyse(f"2.25.{number}", attributes, Radiograph(grey)) for pipeline in pipelines]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dicom_node.core.findings import Outcome
-from dicom_node.core.intended_use import ViewAttributes
+from dicom_node.core.intended_use import attributes_within
 from dicom_node.core.localisation import measure
 from dicom_node.core.radiograph import Radiograph
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
@@ -91,7 +91,7 @@ def accept(
     """
     embedder = _Listening(OnnxEmbedder(bundle))
     pipeline = Pipeline(bundle, embedder)
-    attributes = ViewAttributes(modality=bundle.intended_use.modalities[0], body_part=bundle.intended_use.body_parts[0])
+    attributes = attributes_within(bundle.intended_use)
     differences, maps, skipped = [], [], 0
     try:
         for trial in track(trials, "acceptance, images"):

@@ -41,7 +41,7 @@ from dicom_node.lab import (  # noqa: E402 - after the skip
 from dicom_node.lab.gate_policies import Cases  # noqa: E402 - after the skip
 from dicom_node.lab.runs import LabError  # noqa: E402 - after the skip
 
-VIEW = ViewAttributes(modality="DX", body_part="HAND")
+VIEW = ViewAttributes(modality="DX", body_part="HAND", patient_age="045Y")
 TERMS = "Made-up limbs, drawn for a test."
 
 

@@ -15,7 +15,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from dicom_node.core.intended_use import ViewAttributes
+from dicom_node.core.intended_use import attributes_within
 from dicom_node.core.radiograph import Radiograph
 from dicom_node.inference import cxr_preprocess
 from dicom_node.inference.bundle import Bundle, load_bundle
@@ -192,7 +192,7 @@ def _try(
 
 
 def _check_pipeline(bundle: Bundle, embedder: OnnxEmbedder, grey: NDArray[np.uint16]) -> None:
-    attributes = ViewAttributes(modality=bundle.intended_use.modalities[0], body_part=bundle.intended_use.body_parts[0])
+    attributes = attributes_within(bundle.intended_use)
     finding = Pipeline(bundle, embedder).analyse("1.2.3", attributes, Radiograph(grey)).finding
     if finding.probability is None:
         message = f"the node's pipeline does not analyse the first image: {finding.reason}; nothing was written"

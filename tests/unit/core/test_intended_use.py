@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from dicom_node.core.findings import ReasonCode
-from dicom_node.core.intended_use import IntendedUse, ViewAttributes, age_in_years, exclusion, years_between
+from dicom_node.core.intended_use import (
+    IntendedUse,
+    ViewAttributes,
+    age_in_years,
+    attributes_within,
+    exclusion,
+    years_between,
+)
 
 USE = IntendedUse(("CR", "DX"), ("HAND", "FOOT"), body_part_required=False, min_age_years=18, statement="Adults")
 STRICT = IntendedUse(("CR", "DX"), ("HAND",), body_part_required=True, min_age_years=18, statement="Adults")
@@ -71,6 +78,12 @@ def test_case_c35_each_attribute_that_the_bundle_judges_excludes(stated, bundle,
     reason = exclusion(replace(USE, **bundle), replace(HAND, **stated))
     assert (reason.code if reason else None) is code
     assert reason is None or not any(value and value in reason.text for value in BORN_2010.values())
+
+
+@pytest.mark.parametrize("min_age_years", [0, 0.5, 18, 150.0])
+def test_a_bundle_can_be_tried_whatever_it_demands(min_age_years) -> None:
+    use = replace(STRICT, min_age_years=min_age_years, age_required=True, view_positions=("AP",))
+    assert exclusion(use, attributes_within(use)) is None
 
 
 def test_years_are_whole_birthdays_and_nonsense_gives_none() -> None:
