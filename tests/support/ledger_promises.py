@@ -11,7 +11,7 @@ from unittest.mock import patch
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 from sqlalchemy import func, select
 
-from dicom_node.ledger import audit, commitments, database, jobs, results
+from dicom_node.ledger import audit, commitments, jobs, results, sqlite_file
 from dicom_node.ledger.database import (
     Database,
     delivery,
@@ -58,7 +58,7 @@ class LedgerPromises(RuleBasedStateMachine):
         self.ledger = self._open()
 
     def _open(self) -> Database:
-        with patch.object(database, "_LOG_BYTES", 4096):  # its full length helps a disk, and there is none
+        with patch.object(sqlite_file, "_LOG_BYTES", 4096):  # its full length helps a disk, and there is none
             return Database(f"sqlite:///{self.folder.name}/ledger.sqlite", b"key")
 
     @invariant()
