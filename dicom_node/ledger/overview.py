@@ -223,7 +223,7 @@ def _runtimes(connection: Connection, first: int) -> dict[int, str]:
     )
     found: dict[int, set[str]] = {}
     for study_id, finding in connection.execute(query):
-        runtime = json.loads(finding).get("model", {}).get("runtime")
+        runtime = (json.loads(finding).get("model") or {}).get("runtime")
         found.setdefault(study_id, set()).update({runtime} if runtime else ())
     return {study_id: ",".join(sorted(names)) for study_id, names in found.items() if names}
 

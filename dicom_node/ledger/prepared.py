@@ -23,7 +23,7 @@ class Prepared:
 
     SQLAlchemy builds, looks up, binds and wraps a statement in 0.1 to 0.2 ms, and still takes 0.04 for one that is
     text already; the driver executes it in 0.01. With eight of them for each instance that is most of what recording
-    costs, so the driver's own cursor is asked, in SQLAlchemy's transaction.
+    costs, so SQLite's own cursor is asked, in SQLAlchemy's transaction.
     """
 
     def __init__(self, statement: Select[Any] | Insert | Update) -> None:
@@ -43,16 +43,15 @@ class Prepared:
         if constants:
             values = constants | values
         parameters: Any = values if order is None else [values[name] for name in order]
+        if dialect.name != "sqlite":  # where a server's connection may break, SQLAlchemy has to see it
+            found = connection.exec_driver_sql(sql, parameters)
+            return [] if self._row is None else [self._row(row) for row in found]
         cursor = connection.connection.cursor()
         try:
             cursor.execute(sql, parameters)
             return [] if self._row is None else [self._row(row) for row in cursor.fetchall()]
         except dialect.loaded_dbapi.Error as error:
-            lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, cursor)
-            if lost:  # a server's: nobody else would notice, and the next transaction would be given it again
-                connection.invalidate(error)
-            base = dialect.loaded_dbapi.Error
-            raise DBAPIError.instance(sql, None, error, base, connection_invalidated=lost) from error
+            raise DBAPIError.instance(sql, None, error, dialect.loaded_dbapi.Error) from error
         finally:
             cursor.close()
 

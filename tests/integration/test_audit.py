@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from dicom_node.inference.bundle import bundle_digest
+from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.ledger import audit
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.progress import read_progress

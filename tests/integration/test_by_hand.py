@@ -42,7 +42,7 @@ def node(tmp_path_factory, bundle):
     folder = tmp_path_factory.mktemp("by-hand")
     made = Node(folder, bundle).sends_to("pacs", "PACS", free_port(), retry_first_s=600.0, retry_longest_s=600.0)
     (folder / "bundle").symlink_to(bundle)
-    Walk(made.state_dir, lambda _uid: None, lambda _uid: None).run()
+    Walk(made.state_dir, lambda _uid: None, lambda _uid: None, time.time() - 3600.0).run()
     with closing(sqlite3.connect(made.state_dir / "ledger.sqlite", isolation_level=None)) as ledger:
         for state, uid in (("ready", READY), ("dead", DEAD)):
             ledger.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import subprocess
 import tarfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node.cli.main import main
-from tests.support.node import Node
+from tests.support.node import Node, command
 from tests.support.waiting import free_port, is_open, until
 from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, context
 from tests.unit.part10.test_header import a_radiograph, encoded
@@ -190,6 +191,9 @@ def command_line(process: int) -> bytes:
 
 def output(node: Node, arguments: list[str]) -> bytes:
     """Return what a command says; within this process, since a dozen starts of Python would take longest here."""
+    if arguments[0] == "replay":  # sets up the log, and this process's is every other test's
+        line = [command(), *arguments, "--config", str(node.config)]
+        return subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60).stdout
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         main([*arguments, "--config", str(node.config)])

@@ -58,5 +58,7 @@ def test_the_commands_list_studies_and_instances(system, factory):
     system.wait_result(study)
     node, uid = system.node, study.study_instance_uid
     assert next(row for row in node.ask("studies") if row["study_instance_uid"] == uid) == node.studies()[uid]
-    assert node.ask("studies", uid) == node.study(uid)
+    told = node.ask("studies", uid)
+    assert all(len(version.pop("trace_id")) == 32 for version in told["versions"])  # the command's own
+    assert told == node.study(uid)
     assert {row["sop_instance_uid"] for row in node.ask("instances")} >= set(study.sop_instance_uids)

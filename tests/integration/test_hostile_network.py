@@ -76,6 +76,7 @@ def unharmed(node):
 
 
 _QUIET: dict[int, int] = {}
+_SETTLING = 1  # the thread that puts the worker's answers in their place, from the first on
 
 
 def quiet_threads(node: Node) -> int:
@@ -87,8 +88,9 @@ def quiet_threads(node: Node) -> int:
 @pytest.fixture(scope="module", autouse=True)
 def _count_quiet_threads(node):
     echo_answered(node.port)
-    time.sleep(0.2)
-    _QUIET[node.process("node").pid] = node.process("node").num_threads()
+    until(lambda: node.events("worker.joined"), 30, "the worker has joined")
+    process = node.process("node")
+    _QUIET[process.pid] = process.num_threads() + _SETTLING
 
 
 def radiograph(sop_instance: str) -> bytes:

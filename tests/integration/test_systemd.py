@@ -143,7 +143,8 @@ def test_a_study_is_answered_within_what_the_units_allow_and_the_journal_tells_i
     for one in results:
         story = [entry["EVENT"] for entry in journal(f"DICOM_STUDY_UID={one['study_instance_uid']}")]
         told = ["image.analysed", "image.analysed", "instance.stored", "instance.stored", "study.closed"]
-        assert (sorted(story[:-1]), story[-1]) == (told, "result.published")
+        heard = [event for event in story if event != "result.ahead"]  # composed in time or not, as the machine allows
+        assert (sorted(heard[:-1]), heard[-1]) == (told, "result.published")
 
 
 def test_the_worker_can_change_neither_ledger_nor_spool(machine):

@@ -65,10 +65,16 @@ def instances() -> list[Sent]:
 class Walk:
     """One run over a state folder; `acknowledged` and `delivered` are told of what the world outside was told."""
 
-    def __init__(self, state: Path, acknowledged: Callable[[str], None], delivered: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        state: Path,
+        acknowledged: Callable[[str], None],
+        delivered: Callable[[str], None],
+        began: float = 4e9,
+    ) -> None:
         self.folders = StateFolders(state)
         self._acknowledged, self._delivered = acknowledged, delivered
-        self._now = 4e9  # whatever lies in the spool is older
+        self._now = began  # whatever lies in the spool is to be older
 
     def run(self) -> None:
         """Recover, receive everything, answer it and deliver it."""
