@@ -28,7 +28,8 @@ from dicom_node.ledger.database import Database, open_ledger
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.standing import standing
 from tests.benchmarks.record import AT_MOST, Curve, Figure, Peer, Record, this_machine
-from tests.support.bulk import fill
+from tests.support.bulk import fill, fill_server
+from tests.support.postgres import PostgresServer
 from tests.unit.ledger.arrivals import an_arrival
 
 _QUIET = Quiet(0.0, 0.0)
@@ -62,19 +63,25 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, console: Console) -> int:
     """Measure and print: milliseconds, the median of the rounds, by step and size; 1: a step is not flat."""
+    return measure(arguments, console, None)
+
+
+def measure(arguments: Namespace, console: Console, server: PostgresServer | None) -> int:
+    """Do the same, in files or on a server."""
     sizes, waiting, rounds = arguments.studies, arguments.waiting, arguments.rounds
     if arguments.quick:
         sizes, waiting, rounds = [1_000, 20_000], [100, 1_000], 20
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-ledger-"))
     machine = this_machine(folder)
     try:
-        grown = _measure(folder, [(size, 0) for size in sizes], rounds)
-        queued = _measure(folder, [(1_000, size) for size in waiting], rounds)
+        grown = _measure((folder, server), [(size, 0) for size in sizes], rounds)
+        queued = _measure((folder, server), [(1_000, size) for size in waiting], rounds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     curves = {_STUDIES: _curve(sizes, grown, _STUDIES), _WAITING: _curve(waiting, queued, _WAITING)}
     figures = [*_figures(grown, sizes, _STUDIES), *_figures(queued, waiting, _WAITING)]
-    record = Record("ledger", machine, arguments.seed, rounds, figures, curves, method=__doc__ or "")
+    name = "ledger" if server is None else "ledger-postgresql"
+    record = Record(name, machine, arguments.seed, rounds, figures, curves, method=__doc__ or "")
     for curve in curves.values():
         _print(curve, console)
     if arguments.output:
@@ -82,9 +89,12 @@ def run(arguments: Namespace, console: Console) -> int:
     return 1 if any(figure.reached is False for figure in figures) else 0
 
 
-def _measure(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> list[dict[str, list[float]]]:
+def _measure(
+    where: tuple[Path, PostgresServer | None], sizes: Sequence[tuple[int, int]], rounds: int
+) -> list[dict[str, list[float]]]:
     """Return the milliseconds of every step by size; the sizes take turns, so that all see the same machine."""
-    filled = [_filled(folder / f"{studies_}-{waiting}", studies_, waiting) for studies_, waiting in sizes]
+    folder, server = where
+    filled = [_filled(folder / f"{studies_}-{waiting}", server, studies_, waiting) for studies_, waiting in sizes]
     found: list[dict[str, list[float]]] = [defaultdict(list) for _ in sizes]
     try:
         for number in range(rounds):
@@ -101,11 +111,14 @@ def _measure(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> lis
     return [dict(times) for times in found]
 
 
-def _filled(folder: Path, studies_: int, waiting: int) -> Filled:
+def _filled(folder: Path, server: PostgresServer | None, studies_: int, waiting: int) -> Filled:
     """Make and open a ledger; the one place that says where it lies and who keeps it."""
     folder.mkdir()
-    place = folder / "ledger.sqlite"
-    fill(place, studies_, unanalysed=waiting, undelivered=waiting)
+    place = folder / "ledger.sqlite" if server is None else server.place(folder)
+    if isinstance(place, Path):
+        fill(place, studies_, unanalysed=waiting, undelivered=waiting)
+    else:
+        fill_server(place, studies_, unanalysed=waiting, undelivered=waiting)
     return Filled(open_ledger(place), Overview(place), studies_, [])
 
 

@@ -29,14 +29,15 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 #: What a quick run gives the benchmarks that know no quick run themselves.
 _FEWER = {"--rounds": ("2",), "--studies": ("3",), "--instances": ("8", "40")}
 #: In the order of a study's walk; those that this checkout does not have are left out.
-_BENCHES = ("ingest", "answer", "throughput", "report", "send", "ledger", "start")
+_BENCHES = ("ingest", "answer", "throughput", "report", "send", "ledger", "ledger-postgresql", "start")
 #: Where a decision's text does not name the benchmark that it rests on.
 _DECISIONS = {
-    "ingest": ("durable-before-success", "bounded-header-scan", "own-receive-path"),
-    "answer": ("worker-behind-a-socket", "pages-in-jpeg-ls"),
-    "throughput": ("worker-behind-a-socket", "closed-form-maps"),
+    "ingest": ("durable-before-success", "bounded-header-scan", "own-receive-path", "one-flush"),
+    "answer": ("composed-ahead", "encoder", "pages-in-jpeg-ls"),
+    "throughput": ("no-batches", "closed-form-maps"),
     "report": ("highdicom-behind-report", "pages-in-jpeg-ls"),
-    "ledger": ("migrations", "space-and-purge"),
+    "ledger": ("flat-after-outages", "space-and-purge"),
+    "ledger-postgresql": ("ledger-on-postgresql",),
 }
 
 

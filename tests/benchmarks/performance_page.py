@@ -17,6 +17,7 @@ _TITLES = {
     "report": "Composing a result",
     "send": "Sending",
     "ledger": "The ledger as it grows",
+    "ledger-postgresql": "The ledger on PostgreSQL as it grows",
     "start": "Start",
 }
 _SPENT = {"start": "CPU s, median"}

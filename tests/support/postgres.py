@@ -36,14 +36,17 @@ def binaries() -> Path | None:
 
 
 class PostgresServer:
-    """Local connections need no password, those by TCP do. It runs as another user where we are root."""
+    """Local connections need no password, those by TCP do. It runs as another user where we are root.
 
-    def __init__(self) -> None:
+    disk: a folder that everyone may enter, to lie on its disk; else in memory, where there is room.
+    """
+
+    def __init__(self, disk: Path | None = None) -> None:
         found = binaries()
         require(found, "PostgreSQL's server (apt-get install postgresql)")
         assert found is not None
         self._bin = found
-        self.folder = Path(tempfile.mkdtemp(prefix="dicom-node-pg-", dir=_quick_disk()))
+        self.folder = Path(tempfile.mkdtemp(prefix="dicom-node-pg-", dir=disk or _quick_disk()))
         self.port = free_port()
         self._names = count()
         self._ledger: Server | None = None
