@@ -5,9 +5,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.support import cuda_double, tensorrt_modules
 from tests.support.postgres import PostgresServer
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Set the log up as it was: a program's own set-up, called within a test, would filter every later test's."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

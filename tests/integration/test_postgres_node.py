@@ -105,7 +105,7 @@ def test_every_command_reads_it_and_those_that_cannot_say_so(system, answered, t
     assert told(system, "queue", "list") == {"jobs": [], "deliveries": []}
     assert told(system, "destinations")[0]["done"] >= 1
     assert told(system, "audit", "show", uid)
-    assert told(system, "replay", uid)["same"]
+    assert system.node.ask("replay", uid)["same"]  # in a process of its own: it sets up the log
     findings = {one["check"]: one for one in json.loads(said(system, "doctor", "--json")[0])}
     for check in ("ledger", "ledger's version", "audit trail"):
         assert findings[check]["state"] == "good", findings[check]
