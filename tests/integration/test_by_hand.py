@@ -50,8 +50,8 @@ def node(tmp_path_factory, bundle):
                 " WHERE study_id = (SELECT id FROM study WHERE study_instance_uid = ?)",
                 (state, time.time(), uid),
             )
-    with made.start(wait_worker=False) as running:
-        yield running
+    with made:
+        yield made
 
 
 def records(node: Node) -> list[str]:

@@ -48,7 +48,7 @@ def hospital(tmp_path_factory, bundle, factory):
     with Archive(files, TlsFiles(theirs.certificate, theirs.key, trusted), node.port) as archive:
         own = {"tls_certificate_file": str(ours.certificate), "tls_key_file": str(ours.key)}
         node.sends_to("archive", "ARCHIVE", archive.port, tls_ca_file=str(trusted), **own)
-        with node.start(wait_worker=False):
+        with node:
             yield Hospital(node, {study.study_instance_uid for study in studies}, Authority(folder, "foreign"))
 
 

@@ -65,6 +65,8 @@ class Node:
 
     def start(self, *, wait_worker: bool = True) -> Node:
         """Start `dicom-node serve` and wait until it takes associations (and the worker has looked at its bundle)."""
+        # `with node.start():` would start it twice, and leave the first one running.
+        assert self._process is None or self._process.poll() is not None, "it runs already"
         self.config.write_text(_toml(self.settings))
         seen = len(self.events())
         with self.log.open("ab") as log:
