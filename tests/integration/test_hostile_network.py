@@ -72,7 +72,8 @@ def unharmed(node):
     until(lambda: process.num_threads() <= quiet_threads(node), 10, "the threads of all hostile peers are gone")
     echo_answered(node.port)
     assert node.events("association.failed") == node.events("thread.failed") == []
-    assert unfinished(node.state_dir) == []
+    # The last object of a peer that is gone may still be on its way to its place: nobody waits for it but this.
+    until(lambda: unfinished(node.state_dir) == [], 10, "nothing that arrived is left half done")
 
 
 _QUIET: dict[int, int] = {}
