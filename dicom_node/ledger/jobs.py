@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
-from dicom_node.ledger.database import instance, job
+from dicom_node.ledger.database import job
 from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -144,17 +144,16 @@ def next_due(connection: Connection) -> float | None:
     return min((float(value) for value in earliest if value is not None), default=None)
 
 
-def next_image(connection: Connection, now: float) -> str | None:
-    """Return the spool key of the image whose analysis would be leased next, or None."""
+def next_image(connection: Connection, now: float) -> int | None:
+    """Return the instance whose analysis would be leased next, or None; none that ended a worker before."""
     query = (
-        select(instance.c.spool_key)
-        .join(job, job.c.instance_id == instance.c.id)
+        select(job.c.instance_id, job.c.crashes)
         .where(_READY[_SECOND], job.c.run_after <= now)
         .order_by(job.c.run_after, job.c.id)
         .limit(1)
     )
-    value = connection.execute(query).scalar()
-    return None if value is None else str(value)
+    row = connection.execute(query).first()
+    return None if row is None or row.crashes or row.instance_id is None else int(row.instance_id)
 
 
 def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:

@@ -119,9 +119,16 @@ def test_the_rounds_of_throughput_and_the_stages_of_answer_become_figures(tmp_pa
         "node": {"per_s": [27.0, 29.0, 28.0], "cpu_ms": [70.0] * 3},
         "bare": {"per_s": [30.0] * 3, "cpu_ms": [60.0] * 3},
     }
-    (tmp_path / "throughput.json").write_text(json.dumps({"load": [0.2, 0.1, 0.1], "images": 200} | rates))
-    rate = read(tmp_path / "throughput.json").figures[0]
-    assert (rate.value, rate.peer.value, rate.reached) == (28.0, 30.0, True)
+    both = {"1": {"rates": rates}, "2": {"rates": rates | {"bare": {"per_s": [50.0] * 3, "cpu_ms": [40.0] * 3}}}}
+    (tmp_path / "throughput.json").write_text(json.dumps({"load": [0.2, 0.1, 0.1], "threads": both}))
+    one, _, two, spent = read(tmp_path / "throughput.json").figures
+    assert (one.name, one.value, one.peer.value, one.reached) == (
+        "1 thread of the runtime: radiographs",
+        28.0,
+        30.0,
+        True,
+    )
+    assert (two.peer.value, two.reached, spent.peer.value) == (50.0, False, 40.0)
     spread = {"samples": 9, "median": 120.0, "p95": 130.0, "largest": 140.0}
     kind = {"kind": "2 views as in FracAtlas", "receiver": "storescp", "studies": 9, "problems": ["one was late"]}
     moments = {"after_close_ms": {"composed": spread, "report": spread}, "stages_ms": {"compose": spread}}
