@@ -20,7 +20,7 @@ from tests.support.viewer_pictures import likeness
 from tests.support.viewer_screen import ALIKE, keep, shows
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 STUDIES = {
     "positive": (Outcome.POSITIVE, Outcome.NOT_ANALYSED),
@@ -91,7 +91,7 @@ def test_ohif_lists_the_outcome_and_shows_every_page_and_the_report(ohif, ohif_s
 
     ohif.open_series(f"AI: {outcome} - fracture triage report")
     try:
-        until(lambda: reported(study) <= set(ohif.lines()), 20, "the report is shown", every_s=0.3)
+        until(lambda: reported(study) <= set(ohif.lines()), 60, "the report is shown", every_s=0.3)
     finally:
         keep(ohif.page, f"ohif-{name}-report")
 
@@ -122,5 +122,5 @@ def test_orthancs_own_viewer_shows_the_summary_first_and_then_the_heatmap(page, 
         screenshot = drawn.screenshot()
         return likeness(screenshot, heatmap) > likeness(screenshot, summary) + 0.3
 
-    until(turned, 20, "the heatmap is drawn")
+    until(turned, 60, "the heatmap is drawn")
     keep(page, "orthanc-positive-page-2")

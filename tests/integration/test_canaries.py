@@ -22,7 +22,7 @@ from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, context
 from tests.unit.part10.test_header import a_radiograph, encoded
 
 # The canaries are no valid codes and no ages, which is the point.
-pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:Invalid value for VR")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:Invalid value for VR")]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT_VRS = {"LO", "SH", "PN", "ST", "LT", "UT", "UC"}
@@ -117,8 +117,8 @@ def lived(tmp_path_factory, bundle):
         wrong = associate_rq(context(1, CR, (EXPLICIT,)), calling=STRANGER, called=b"Zqxjkv81")
         stranger.send(wrong).pdu()
     until(lambda: node.events("result.published"), 60, "a result was made")
-    until(lambda: [event for event in node.events("delivery.done") if event["destination"] == "copies"], 30, "a copy")
-    until(lambda: is_open(node.settings["page"]["port"]), 30, "the page is served")
+    until(lambda: [event for event in node.events("delivery.done") if event["destination"] == "copies"], 60, "a copy")
+    until(lambda: is_open(node.settings["page"]["port"]), 60, "the page is served")
     yield node
     node.stop()
 

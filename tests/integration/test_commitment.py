@@ -29,7 +29,7 @@ from tests.support.stub_pacs import Listener, StubPacs, accept_association, read
 from tests.support.waiting import free_port
 from tests.support.wire import command, p_data, pdv, status_of
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 DAY = 86400.0
 COMMITMENT, LAST = "1.2.840.10008.1.20.1", 2

@@ -16,7 +16,7 @@ from tests.support.published import Outgoing
 from tests.support.stub_pacs import Listener, StubPacs, accept_association, read_pdu
 from tests.support.waiting import free_port
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 ALL = ((SC, EXPLICIT), (SC, JPEG_LS), (PR, EXPLICIT), *((SR + rung, EXPLICIT) for rung in RUNGS))
 

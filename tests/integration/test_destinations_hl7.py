@@ -12,7 +12,7 @@ from tests.support.ris import Ris
 from tests.support.stub_pacs import Listener
 from tests.support.waiting import free_port
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.authority import Authority
 from tests.support.node import Node, command
 from tests.support.requirements import require
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass

@@ -28,7 +28,7 @@ from tests.support.wire import (
 )
 from tests.unit.part10.test_header import a_radiograph, encoded
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

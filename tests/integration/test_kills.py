@@ -13,7 +13,7 @@ from tests.support.orthanc import Forward
 from tests.support.sender import RawSender
 from tests.support.system import System, result_problems
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 #: One round by default; a longer hunt is DICOM_NODE_KILL_SEEDS=1,2,3,…
 SEEDS = [int(seed) for seed in os.environ.get("DICOM_NODE_KILL_SEEDS", "7").split(",")]

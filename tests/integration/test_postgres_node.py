@@ -24,7 +24,7 @@ from tests.support.sender import RawSender
 from tests.support.system import System, result_problems
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_crash_of_the_server_costs_nothing_that_was_acknowledged(server, syste
     assert "the ledger's server" in text
     assert system.node.process("node") is not None, "it waits, and does not end"
     server.start()
-    until(lambda: all(answer.stored for answer in send(system, meanwhile)), 20, "it goes on by itself", every_s=0.5)
+    until(lambda: all(answer.stored for answer in send(system, meanwhile)), 60, "it goes on by itself", every_s=0.5)
     for study in (before, meanwhile):
         listed, _report = system.wait_result(study)
         assert {row["sop_instance_uid"] for row in listed["instances"]} == set(study.sop_instance_uids)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.sender import RawSender
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 NAME, IDENTIFIER = "Canarybird^Zebulon", "CANARY-4711"
 

@@ -13,7 +13,7 @@ from dicom_node.dimse.scp import ScpSettings, StorageScp, WholeObjects
 from tests.support.stub_web import Reply, StubWeb
 from tests.support.waiting import free_port
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 SHORT = {"timeout_s": 3.0}
 
 

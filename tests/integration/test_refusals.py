@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.sender import Part10, RawSender, read_part10
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 

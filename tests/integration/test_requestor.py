@@ -22,7 +22,7 @@ from tests.support.parcels import EXPLICIT, SC, write_result
 from tests.support.stub_pacs import Listener, accept_association
 from tests.support.waiting import free_port, is_open, until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 def pdu(kind, body):
@@ -95,7 +95,7 @@ def test_results_go_to_dcmtk_over_tls_with_certificates_on_both_sides(tmp_path):
 
     server = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: is_open(port), 10, "storescp listens")
+        until(lambda: is_open(port), 60, "storescp listens")
         with open_sender(peer_of(destination()), "NODE", [outgoing.context]) as sender:
             assert sender.store(outgoing) == 0
         for wrong in (destination(ca="stranger"), destination(own="stranger")):

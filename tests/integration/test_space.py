@@ -13,7 +13,7 @@ from tests.support.node import Node, command, unfinished
 from tests.support.sender import RawSender
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_c40_a_failed_sync_is_refused_and_so_is_all_that_follows_until_the_disk_
         tracer.send_signal(signal.SIGINT)  # it lets go; the node runs on
         tracer.stderr.read()
     assert [event["reason"] for event in node.events("device.failed")] == ["storage failed (EIO)"]
-    until(lambda: node.events("device.recovered"), 20, "the disk is tried again", every_s=0.2)
+    until(lambda: node.events("device.recovered"), 60, "the disk is tried again", every_s=0.2)
     assert node.process("node").pid == process.pid, "without a restart"
     assert unfinished(node.state_dir) == []
     assert all(answer.stored for answer in RawSender(node.port).send_all(study.files))

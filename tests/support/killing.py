@@ -70,6 +70,6 @@ class Killer:
             self._node.start(wait_worker=False)
         else:
             # A child that is just being restarted is hit as soon as it is there.
-            until(lambda: self._node.kill(role), 30, f"there is a {role} to kill", every_s=0.02)
+            until(lambda: self._node.kill(role), 60, f"there is a {role} to kill", every_s=0.02)
         self.killed[role] += 1
         self.moments.append(time.time())

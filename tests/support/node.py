@@ -79,7 +79,7 @@ class Node:
                 # The message texts that a person sees are not under test, and colours would break the JSON.
                 env=dict(os.environ, NO_COLOR="1"),
             )
-        until(self._is_up, 30, f"the node listens on {self.port}; log: {self.log}")
+        until(self._is_up, 60, f"the node listens on {self.port}; log: {self.log}")
         if wait_worker:
             joined = "worker.joined"
             until(lambda: any(e.get("event") == joined for e in self.events()[seen:]), 60, "the worker is ready")

@@ -142,7 +142,7 @@ class Orthanc:
             ["Orthanc", "orthanc.json"], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
         log.close()
-        until(lambda: is_open(self.http_port) and is_open(self.dicom_port), 30, "Orthanc answers")
+        until(lambda: is_open(self.http_port) and is_open(self.dicom_port), 60, "Orthanc answers")
         return self
 
     def stop(self) -> None:

@@ -73,7 +73,7 @@ class PostgresServer:
         line += [f"--{name}={value}" for name, value in settings.items()]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log, **self._identity())
-        until(self._answers, 30, f"PostgreSQL answers; log: {self.folder / 'server.log'}", every_s=0.05)
+        until(self._answers, 60, f"PostgreSQL answers; log: {self.folder / 'server.log'}", every_s=0.05)
         return self
 
     def stop(self) -> None:

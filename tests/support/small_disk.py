@@ -66,7 +66,7 @@ class CrampedNode:
         line = [sys.executable, "-m", "dicom_node.services.node", "--config", str(self._folder / "cramped.toml")]
         with (self._folder / "cramped.log").open("wb") as log:
             self._popen = subprocess.Popen(line, stdout=log, stderr=log)
-        until(lambda: is_open(self.port), 30, f"the node listens; log: {self._folder / 'cramped.log'}")
+        until(lambda: is_open(self.port), 60, f"the node listens; log: {self._folder / 'cramped.log'}")
         return self
 
     def __exit__(self, *_: object) -> None:

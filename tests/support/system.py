@@ -81,7 +81,7 @@ class System:
             uids = objects(listed, version)
             return next((r for r in self.reports(study.study_instance_uid) if r.sop_instance_uid in uids), None)
 
-        return listed, until(newest, 20, f"the PACS holds the report of version {version}")
+        return listed, until(newest, 60, f"the PACS holds the report of version {version}")
 
 
 def objects(listed: dict[str, Any], version: int | None = None) -> set[str]:

@@ -45,7 +45,7 @@ def together(commits, steps):
     threads = [threading.Thread(target=attempt, args=item) for item in enumerate(steps)]
     for thread in threads:
         thread.start()
-    until(lambda: len(commits._waiting) == len(steps), 10, "all wait")
+    until(lambda: len(commits._waiting) == len(steps), 60, "all wait")
     release.set()
     for thread in (leader, *threads):
         thread.join(10)
