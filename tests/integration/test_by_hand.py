@@ -60,7 +60,7 @@ def records(node: Node) -> list[str]:
 
 def run(node: Node, *words: str) -> subprocess.CompletedProcess[str]:
     line = [command(), *(word.format(folder=node.folder) for word in words), "--config", str(node.config)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_retry_asks_a_destination_now_that_was_left_alone_after_a_failure(node):

@@ -57,6 +57,7 @@ def test_the_commands_list_studies_and_instances(system, factory):
     system.upload(study)
     system.wait_result(study)
     node, uid = system.node, study.study_instance_uid
+    until(lambda: node.study(uid)["deliveries"][0]["proof"] == "committed", 60, "nothing more is to come")
     assert next(row for row in node.ask("studies") if row["study_instance_uid"] == uid) == node.studies()[uid]
     told = node.ask("studies", uid)
     assert all(len(version.pop("trace_id")) == 32 for version in told["versions"])  # the command's own

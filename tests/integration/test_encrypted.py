@@ -28,7 +28,7 @@ class Hospital:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         line = [command(), *words, "--config", str(self.node.config)]
-        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

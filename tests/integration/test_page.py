@@ -27,17 +27,17 @@ class Page:
         self.port = port
 
     def get(self, path: str = "/") -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode("latin-1")
 
     def post(self, path: str, **form: str) -> int:
         body = urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", body, timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", body, timeout=60) as answer:
             return int(answer.status)
 
     def raw(self, request: bytes) -> bytes:
         """Send bytes as they are; returns the answer's first line."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was all sent
                 sock.sendall(request)
             return sock.makefile("rb").readline()
@@ -46,7 +46,7 @@ class Page:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, bundle):
     """A node with its page; its one destination is itself, which answers an echo and refuses nothing."""
-    node, port = Node(tmp_path_factory.mktemp("page"), bundle, quiet_s=0.5), free_port()
+    node, port = Node(tmp_path_factory.mktemp("page"), bundle, quiet_s=3.0), free_port()
     node.settings["page"] = {"port": port}
     node.sends_to("itself", "DICOMNODE", node.port)
     with node:
@@ -116,7 +116,7 @@ def test_the_echo_button_asks_the_destination(page):
 )  # fmt: skip
 def test_c52_hostile_bytes_are_refused_and_the_page_goes_on(page, request_, status):
     assert page.raw(request_).partition(b" ")[2].startswith(status)
-    assert "Accepting images" in page.get()
+    until(lambda: "Accepting images" in page.get(), 30, "the page shows how things stand")
 
 
 def test_the_page_ends_with_its_node_and_comes_back(page):

@@ -37,7 +37,7 @@ def server():
 def system(server, tmp_path_factory, bundle, orthanc_installed):  # noqa: ARG001 - a fixture cannot be marked
     """Return Orthanc and such a node; the password is a credential beside the configuration."""
     folder = tmp_path_factory.mktemp("system")
-    made = System(folder, bundle, Forward.NONE, quiet_s=1.0)
+    made = System(folder, bundle, Forward.NONE)
     by_socket = server.database()
     made.node.settings["node"]["ledger_url"] = server.by_tcp(by_socket)
     made.node.server = Server(by_socket, None, made.node.state_dir)
@@ -59,7 +59,7 @@ def answered(system, factory):
 
 
 def send(system, study):
-    return RawSender(system.node.port, timeout_s=10).send_all(study.files)
+    return RawSender(system.node.port, timeout_s=60).send_all(study.files)
 
 
 def said(system, *arguments):

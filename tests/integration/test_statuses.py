@@ -139,7 +139,7 @@ def test_the_worker_outlives_damaged_pixel_data(everything_sent):
     """Nothing that was sent costs more than the decoder it was given to."""
     node = everything_sent.node
     until(lambda: all(s["state"] != "open" for s in node.studies().values()), 60, "all studies are closed")
-    until(lambda: not any(s["result"] in UNFINISHED for s in node.studies().values()), 60, "all studies are answered")
+    until(lambda: not any(s["result"] in UNFINISHED for s in node.studies().values()), 120, "all studies are answered")
     assert len(node.events("worker.joined")) == 1
 
 

@@ -40,7 +40,7 @@ class Halfway:
 
         association.dul.send_pdu = send_halfway
         self._thread.start()
-        assert self._halved.wait(20)
+        assert self._halved.wait(60)
         return self
 
     def _run(self) -> None:
@@ -49,7 +49,7 @@ class Halfway:
     def go_on(self) -> Answer | None:
         """Send the rest and return the answer."""
         self._go_on.set()
-        self._thread.join(30)
+        self._thread.join(60)
         return self.answer
 
     def __exit__(self, *_: object) -> None:

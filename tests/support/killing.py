@@ -38,7 +38,8 @@ class Killer:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "it still kills"
         if self.failure is not None and kind is None:
             raise self.failure
 

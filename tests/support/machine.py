@@ -172,7 +172,7 @@ class Machine:
     def run(self, *command: str, check: bool = False, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command inside as root."""
         line = self._inside(*command)
-        done = subprocess.run(line, input=given, capture_output=True, text=True, check=False, timeout=90)
+        done = subprocess.run(line, input=given, capture_output=True, text=True, check=False, timeout=200)
         if check and done.returncode:
             message = f"{' '.join(command)} ended with {done.returncode}: {done.stderr}\n{self.log()[-3000:]}"
             raise RuntimeError(message)

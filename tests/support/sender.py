@@ -135,7 +135,7 @@ def _plain_uids(raw: bytes, syntax: str) -> dict[tuple[int, int], str]:
 class RawSender:
     """Sends data sets byte for byte in their own transfer syntax; one association for many objects of one kind."""
 
-    def __init__(self, port: int, calling: str = "MODALITY", called: str = CALLED, timeout_s: float = 20) -> None:
+    def __init__(self, port: int, calling: str = "MODALITY", called: str = CALLED, timeout_s: float = 60) -> None:
         self._port, self._called = port, called
         self._ae = AE(ae_title=calling)
         self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = timeout_s
@@ -186,6 +186,8 @@ class RawSender:
         if association.is_established:
             self._association, self._contexts = association, contexts
             return None
+        # pynetdicom returns once the transport is closed, at times before its other thread has noted why.
+        association.join(60)
         if association.is_rejected:
             return Answer(None, "association rejected")
         if association.is_aborted and association.rejected_contexts:
@@ -239,5 +241,5 @@ def send_with_dcmtk(port: int, file: Path, called: str = CALLED) -> tuple[int, s
     assert program is not None
     option = _STORESCU_OPTION.get(read_part10(file).transfer_syntax_uid, "-xe")
     line = [program, "-v", "-R", option, "-aet", "MODALITY", "-aec", called, "127.0.0.1", str(port), str(file)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr

@@ -76,7 +76,7 @@ class CrampedNode:
         """Stop it as systemd does; returns its exit status, None where it had to be killed."""
         self._popen.terminate()
         with suppress(subprocess.TimeoutExpired):
-            return self._popen.wait(20)
+            return self._popen.wait(60)
         self._popen.kill()
         self._popen.wait()
         return None
