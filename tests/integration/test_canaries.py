@@ -138,7 +138,7 @@ def test_c51_no_canary_is_in_logs_ledger_audit_messages_names_or_command_lines(l
     with tarfile.open(support) as archive:
         places["support bundle"] = b"".join(archive.extractfile(member).read() for member in archive)
     for path in PAGES:
-        with urlopen(f"http://127.0.0.1:{node.settings['page']['port']}{path}", timeout=30) as answer:
+        with urlopen(f"http://127.0.0.1:{node.settings['page']['port']}{path}", timeout=120) as answer:
             places[path] = bytes(answer.read()) + str(answer.headers).encode()
     # A title is a machine's name, and a person must read who was turned away: in this one field, and in no other.
     places["log"] = places["log"].replace(b'"calling_ae": "%s"' % STRANGER, b"")

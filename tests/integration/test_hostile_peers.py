@@ -109,7 +109,7 @@ def test_dcmtk_verifies_over_tls(site):
     echoscu = Path(program).with_name("echoscu")
     files = ["+tls", site.pacs.key, site.pacs.certificate, "+cf", site.ca.own.certificate]
     line = [echoscu, "-v", *files, "-aet", "PACS", "-aec", "DICOMNODE", "127.0.0.1", str(site.node.port)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
