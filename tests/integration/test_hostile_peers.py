@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,15 @@ def trusting(site: Site, own: Certificate | None) -> ssl.SSLContext:
     return made
 
 
+@contextmanager
+def refused_once(site: Site) -> Iterator[None]:
+    """Wait until the refusal of what comes is logged."""
+    before = len(site.node.events("association.refused"))
+    yield
+    refused = until(lambda: site.node.events("association.refused")[before:], LIMIT_S, "the refusal is logged")
+    assert [event["kind"] for event in refused] == ["tls"]
+
+
 def answer(site: Site, own: Certificate, calling: bytes, source: str = "127.0.0.1") -> tuple[int, bytes]:
     context_ = trusting(site, own)
     with RawPeer(site.node.port, source) as peer:
@@ -132,7 +142,7 @@ def test_c09_old_versions_get_no_handshake(site, version):
     old = trusting(site, site.pacs)
     with pytest.warns(DeprecationWarning, match="TLSv1"):
         old.minimum_version = old.maximum_version = version
-    with RawPeer(site.node.port) as peer, pytest.raises(ssl.SSLError):
+    with refused_once(site), RawPeer(site.node.port) as peer, pytest.raises(ssl.SSLError):
         peer.secure(old)
 
 
@@ -141,7 +151,7 @@ def test_c09_suites_without_forward_secrecy_or_aead_get_no_handshake(site, suite
     weak = trusting(site, site.pacs)
     weak.maximum_version = ssl.TLSVersion.TLSv1_2
     weak.set_ciphers(f"{suite}:@SECLEVEL=0")
-    with RawPeer(site.node.port) as peer, pytest.raises(ssl.SSLError):
+    with refused_once(site), RawPeer(site.node.port) as peer, pytest.raises(ssl.SSLError):
         peer.secure(weak)
 
 
@@ -149,11 +159,8 @@ def test_c09_suites_without_forward_secrecy_or_aead_get_no_handshake(site, suite
 def test_c09_without_a_certificate_of_our_ca_there_is_no_association(site, who):
     own = trusting(site, None if who == "nobody" else getattr(site, who))
     own.maximum_version = ssl.TLSVersion.TLSv1_2  # there the refusal is part of the handshake
-    before = len(site.node.events("association.refused"))
-    with RawPeer(site.node.port) as peer, pytest.raises((ssl.SSLError, ConnectionError)):
+    with refused_once(site), RawPeer(site.node.port) as peer, pytest.raises((ssl.SSLError, ConnectionError)):
         peer.secure(own)
-    refused = until(lambda: site.node.events("association.refused")[before:], LIMIT_S, "the refusal is logged")
-    assert [event["kind"] for event in refused] == ["tls"]
 
 
 def test_c11_only_a_listed_title_with_its_address_and_certificate_is_let_in(site):

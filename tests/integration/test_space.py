@@ -44,7 +44,7 @@ def test_c40_a_failed_sync_is_refused_and_so_is_all_that_follows_until_the_disk_
         answers = RawSender(node.port).send_all(study.files)
         assert [answer.status for answer in answers] == [0xA700, 0xA700]
         assert RawSender(node.port).send_all(later.files)[0].outcome == "association rejected"
-        tracer.send_signal(signal.SIGINT)  # it lets go; the node runs on
+        tracer.send_signal(signal.SIGTERM)  # it lets go; the node runs on
         tracer.stderr.read()
     assert [event["reason"] for event in node.events("device.failed")] == ["storage failed (EIO)"]
     until(lambda: node.events("device.recovered"), 60, "the disk is tried again", every_s=0.2)

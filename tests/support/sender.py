@@ -10,12 +10,14 @@ import sys
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import config
 from pydicom.uid import UID, generate_uid
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 CALLED = "DICOMNODE"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -182,13 +184,14 @@ class RawSender:
         self._ae.requested_contexts = []
         for sop_class, syntax in contexts:
             self._ae.add_requested_context(_uid(sop_class), _uid(syntax))
-        association = self._ae.associate("127.0.0.1", self._port, ae_title=self._called)
+        heard: list[object] = []
+        handlers: list[Any] = [(evt.EVT_PDU_RECV, lambda event: heard.append(event.pdu))]
+        association = self._ae.associate("127.0.0.1", self._port, ae_title=self._called, evt_handlers=handlers)
         if association.is_established:
             self._association, self._contexts = association, contexts
             return None
-        # pynetdicom returns once the transport is closed, at times before its other thread has noted why.
-        association.join(60)
-        if association.is_rejected:
+        # A rejection that comes before pynetdicom has looked whether it is connected is to it no connection at all.
+        if association.is_rejected or any(isinstance(pdu, A_ASSOCIATE_RJ) for pdu in heard):
             return Answer(None, "association rejected")
         if association.is_aborted and association.rejected_contexts:
             return Answer(None, "context rejected")
