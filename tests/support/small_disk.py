@@ -121,12 +121,17 @@ class CrampedNode:
         return path
 
     def fill(self) -> Path:
-        """Take whatever is left, to the last page."""
+        """Take whatever is left, to the last page, and what the node gives its ledger when it sees that."""
         path = self._disk / "ballast"
-        with suppress(OSError), path.open("wb", buffering=0) as file:
+        self._fill(path)
+        until(lambda: not self.state.reserve.exists(), 60, "the ledger was given its reserve")
+        self._fill(path)
+        return path
+
+    def _fill(self, path: Path) -> None:
+        with suppress(OSError), path.open("ab", buffering=0) as file:
             while file.write(bytes(4096)) == 4096:
                 pass
-        return path
 
     def take_inodes(self) -> Path:
         """Make files until no more can be made; returns their folder."""
