@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.support import cuda_double, tensorrt_modules
 from tests.support.postgres import PostgresServer
+
+# The same examples in every run, on however slow a machine; what looks for new ones is `scripts/bench fuzz`.
+settings.register_profile(
+    "alike", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("alike")
 
 
 @pytest.fixture(autouse=True)

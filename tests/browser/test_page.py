@@ -9,6 +9,7 @@ import pytest
 
 from dicom_node.web.outside import Certificate, NodeWord
 from tests.support.page_site import Site, study_uid
+from tests.support.waiting import until
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 WIDE, PHONE = 1280, 390
@@ -71,9 +72,10 @@ def test_what_changes_is_seen_without_loading_again(tab, addresses, sites):
     before = sites["good"].node
     sites["good"].node = replace(before, workers=0)
     try:
-        tab.get_by_text("No worker is connected").wait_for(timeout=20_000)
-        assert tab.title() == "Accepting images, 1 thing needs you · DICOMNODE"
-        assert tab.get_by_role("status").first.inner_text() == "Accepting images, 1 thing needs you"
+        tab.get_by_text("No worker is connected").wait_for()
+        words = "Accepting images, 1 thing needs you"
+        until(lambda: tab.title() == f"{words} · DICOMNODE", 20, "the title says so")
+        until(lambda: tab.get_by_role("status").first.inner_text() == words, 20, "a screen reader says so")
     finally:
         sites["good"].node = before
 
@@ -103,5 +105,5 @@ def test_a_server_that_is_gone_is_said(browser, tmp_path):
     with Site(tmp_path).fill(1).served() as address:
         tab.goto(address + "/")
         assert not tab.locator("#lost").is_visible()
-    tab.locator("#lost").wait_for(state="visible", timeout=20_000)
+    tab.locator("#lost").wait_for(state="visible")
     tab.close()

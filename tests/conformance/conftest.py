@@ -19,7 +19,7 @@ def tool():
                 pytest.fail(message)
             pytest.skip(message)
         done = subprocess.run(
-            [path, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=120, check=False
+            [path, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=250, check=False
         )
         return done.returncode, (done.stdout + done.stderr).splitlines()
 

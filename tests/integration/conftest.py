@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,11 @@ def dicom_files() -> list[Path]:
     return sorted(path for path in (data / "dicom").iterdir() if path.name != "manifest.csv")
 
 
-@pytest.fixture(scope="session")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> fracatlas.Factory:
-    return fracatlas.Factory(tmp_path_factory.mktemp("studies"))
+@pytest.fixture(scope="module")
+def factory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> fracatlas.Factory:
+    """Each file's own studies, the same ones whichever files this process ran before."""
+    seed = zlib.crc32(request.path.name.encode())
+    return fracatlas.Factory(tmp_path_factory.mktemp("studies"), seed)
 
 
 @pytest.fixture(scope="session")

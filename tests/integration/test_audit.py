@@ -22,7 +22,7 @@ from tests.support.sender import read_part10
 from tests.support.sink import Sink, make_certificate
 from tests.support.waiting import free_port, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_what_a_result_came_from_is_told_in_full(system, factory):
@@ -108,9 +108,9 @@ def test_c50_records_wait_for_a_repository_that_is_down_and_come_once_and_in_ord
         deliver()
         again = SyslogSender(settings, "DICOMNODE", ledger, threading.Event())  # as after a restart
         assert not again.step()
-        until(lambda: len(sink.messages) >= 180, 10, "every message came", every_s=0.02)
+        until(lambda: len(sink.messages) >= 180, 60, "every message came", every_s=0.02)
     receive(180, 182)
-    with pytest.raises(OSError, match=r"closed|EOF"):
+    with pytest.raises(OSError, match=r"closed|EOF|reset|Broken pipe"):
         sender.step()
     with ledger.transaction() as connection:
         assert read_progress(connection, "syslog") == 180, "what the sink may not have taken is sent again"

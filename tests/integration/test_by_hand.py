@@ -19,7 +19,7 @@ from tests.support.walk import Walk
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 READY, DEAD = "1.2.1", "1.2.2"
 #: What is done by hand, and the record that must tell of it; {folder} is the node's.
@@ -60,16 +60,16 @@ def records(node: Node) -> list[str]:
 
 def run(node: Node, *words: str) -> subprocess.CompletedProcess[str]:
     line = [command(), *(word.format(folder=node.folder) for word in words), "--config", str(node.config)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_retry_asks_a_destination_now_that_was_left_alone_after_a_failure(node):
     def attempts() -> int:
         return node.study(READY)["deliveries"][0]["attempts"]
 
-    before = until(attempts, 20, "the PACS was tried in vain")
+    before = until(attempts, 60, "the PACS was tried in vain")
     assert run(node, "queue", "retry").stdout.endswith("pacs, left alone after a failure, asked again now\n")
-    until(lambda: attempts() > before, 20, "it is tried at once, and not in ten minutes")
+    until(lambda: attempts() > before, 60, "it is tried at once, and not in ten minutes")
 
 
 @pytest.mark.parametrize(("words", "event"), DONE, ids=[" ".join(words[:2]) for words, _ in DONE])

@@ -29,7 +29,7 @@ from tests.support.stub_pacs import Listener, StubPacs, accept_association, read
 from tests.support.waiting import free_port
 from tests.support.wire import command, p_data, pdv, status_of
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 DAY = 86400.0
 COMMITMENT, LAST = "1.2.840.10008.1.20.1", 2
@@ -155,7 +155,7 @@ def test_a_report_on_the_same_association_is_taken_and_answered(outgoing):
         for study in ("1.2.3", "1.2.4"):
             node.publish(study)
         node.courier("pacs").step()
-        node.asker("pacs", stay_s=10.0).step()
+        node.asker("pacs", stay_s=60.0).step()
         assert (proof(node), proof(node, "1.2.4")) == ("committed", "committed")
         node.until(lambda: answers == [0, 0])
         assert pacs.associations == 2, "one to store, one for both requests and both reports"
@@ -214,7 +214,7 @@ def test_c43_what_a_pacs_keeps_refusing_is_sent_three_times_more_and_then_waits_
     with CommittingPacs(refuse) as pacs:
         node = outgoing(pacs.destination(), clock=lambda: clock[0])
         node.publish("1.2.3")
-        courier, asker = node.courier("pacs"), node.asker("pacs", stay_s=10.0)
+        courier, asker = node.courier("pacs"), node.asker("pacs", stay_s=60.0)
         for sent in range(1, 5):
             assert courier.step()
             assert len(pacs.stored) == sent * SENT
@@ -270,7 +270,7 @@ def test_a_pacs_that_reports_before_it_answers_the_request_is_answered_in_betwee
         return 0x0110
 
     with Listener(serve) as pacs:
-        peer = Peer("STUB", "127.0.0.1", pacs.port, timeout_s=5.0)
+        peer = Peer("STUB", "127.0.0.1", pacs.port, timeout_s=20.0)
         with open_inquiry(peer, "NODE", take, commitment=True, find=False) as inquiry:
             assert inquiry.request("2.25.7", [("1.2", "1.2.3")]) == 0
     assert outcomes[0].transaction_uid == "2.25.7"
@@ -308,7 +308,7 @@ def test_c43_a_pacs_that_is_down_for_days_is_asked_when_it_is_back(outgoing, clo
         for number in range(3):
             node.publish(f"1.2.{number}")
         node.courier("pacs").step()
-    asker = node.asker("pacs", stay_s=10.0)
+    asker = node.asker("pacs", stay_s=60.0)
     tries = 0
     while clock[0] < 1000.0 + 5 * DAY:
         tries += asker.step()

@@ -11,7 +11,7 @@ from tests.support.authority import Authority
 from tests.support.committing import CommittingPacs, information, listening, report_anew
 from tests.support.published import Outgoing
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

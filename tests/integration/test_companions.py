@@ -8,7 +8,7 @@ from pydicom.uid import generate_uid
 from tests.support import companions
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_companions_of_a_radiograph_are_kept_with_their_reason(system, factory, tmp_path):
@@ -25,7 +25,7 @@ def test_companions_of_a_radiograph_are_kept_with_their_reason(system, factory, 
     def all_there() -> bool:
         return len(system.node.study(study.study_instance_uid)["instances"]) == len(files) + 1
 
-    until(all_there, 20, "the node has the radiograph and all its companions")
+    until(all_there, 60, "the node has the radiograph and all its companions")
     rows = {row["sop_instance_uid"]: row for row in system.node.study(study.study_instance_uid)["instances"]}
     for kind, file in files.items():
         row = rows[file.stem]
@@ -42,8 +42,8 @@ def test_a_study_without_a_radiograph_closes_without_a_result_and_says_so(system
     uid = str(generate_uid())
     for kind in companions.KINDS[:3]:
         system.pacs.upload(companions.write(tmp_path, kind, uid, "P-CT"))
-    until(lambda: len(system.node.studies()) and uid in system.node.studies(), 20, "the study arrived")
-    until(lambda: system.node.studies()[uid]["state"] == "closed", 20, "the study closed")
+    until(lambda: len(system.node.studies()) and uid in system.node.studies(), 60, "the study arrived")
+    until(lambda: system.node.studies()[uid]["state"] == "closed", 60, "the study closed")
 
     listed = system.node.study(uid)
     assert (listed["versions"], listed["deliveries"]) == ([], [])
@@ -57,6 +57,7 @@ def test_the_commands_list_studies_and_instances(system, factory):
     system.upload(study)
     system.wait_result(study)
     node, uid = system.node, study.study_instance_uid
+    until(lambda: node.study(uid)["deliveries"][0]["proof"] == "committed", 60, "nothing more is to come")
     assert next(row for row in node.ask("studies") if row["study_instance_uid"] == uid) == node.studies()[uid]
     told = node.ask("studies", uid)
     assert all(len(version.pop("trace_id")) == 32 for version in told["versions"])  # the command's own

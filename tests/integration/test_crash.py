@@ -8,7 +8,7 @@ from tests.integration.conftest import require
 from tests.support import syscalls, walk
 from tests.support.survival import failures, kills, some_of_each
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 OF_EACH = 3  # of each kind of call, of some 600 points; `scripts/bench crashes` takes them all
 
 

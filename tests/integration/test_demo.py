@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import until
 
 PROGRAM = [sys.executable, "-c", "import sys; from dicom_node.cli.main import main; sys.exit(main())", "demo"]
 HAS_ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
@@ -55,7 +56,7 @@ def test_both_phantoms_come_back_with_a_report(folder: Path, options: list[str])
         [*PROGRAM, "--out", str(folder / "out"), *options],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=280,
         check=False,
         env=environment(folder),
     )
@@ -66,7 +67,7 @@ def test_both_phantoms_come_back_with_a_report(folder: Path, options: list[str])
     assert (folder / "out" / "study-1" / "01-summary.png").stat().st_size > 1000
     assert (folder / "out" / "study-2" / "01-summary.png").stat().st_size > 1000
     assert list(folder.glob("dicom-node-demo-*")) == []
-    assert processes_of(folder) == []
+    until(lambda: processes_of(folder) == [], 10, "no process is left")
 
 
 @pytest.fixture
@@ -91,11 +92,8 @@ def test_interrupting_it_leaves_no_process_and_no_folder(folder: Path, number: s
         if "sending to the PACS" in line:
             break
     process.send_signal(number)
-    rest = process.communicate(timeout=60)[0]
+    rest = process.communicate(timeout=120)[0]
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
-    deadline = time.monotonic() + 10
-    while processes_of(folder) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert processes_of(folder) == []
+    until(lambda: processes_of(folder) == [], 10, "no process is left")
     assert list(folder.glob("dicom-node-demo-*")) == []

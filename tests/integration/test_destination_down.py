@@ -10,7 +10,7 @@ from tests.support.stub_pacs import Listener
 from tests.support.system import System, result_problems
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.usefixtures("orthanc_installed")
@@ -42,8 +42,8 @@ def outage(system, factory, copied):
         deliveries = system.node.study(uid)["deliveries"] if uid in system.node.studies() else []
         return any(delivery["attempts"] >= 2 and delivery["last_error"] for delivery in deliveries)
 
-    until(has_failed, 40, "the delivery failed twice", every_s=0.3)
-    until(copied, 20, "the other destinations have it")
+    until(has_failed, 60, "the delivery failed twice", every_s=0.3)
+    until(copied, 60, "the other destinations have it")
     # Reception does not care where results go.
     assert all(answer.stored for answer in sender.send_all(second.files))
 

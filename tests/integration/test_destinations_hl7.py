@@ -12,7 +12,9 @@ from tests.support.ris import Ris
 from tests.support.stub_pacs import Listener
 from tests.support.waiting import free_port
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
+
+SHORT = {"timeout_s": 0.5}  # for who is to be given up
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def outgoing(tmp_path):
 
 
 def destination(port, **more):
-    return {"kind": "hl7", "name": "ris", "host": "127.0.0.1", "port": port, "timeout_s": 0.5} | more
+    return {"kind": "hl7", "name": "ris", "host": "127.0.0.1", "port": port} | more
 
 
 def test_results_go_one_after_the_other_over_one_connection_and_are_acknowledged(outgoing):
@@ -50,7 +52,7 @@ def test_results_go_one_after_the_other_over_one_connection_and_are_acknowledged
 )
 def test_each_acknowledgement_has_its_consequence(outgoing, code, state, said):
     with Listener(Ris(code)) as listener:
-        node = outgoing(destination(listener.port))
+        node = outgoing(destination(listener.port, **(SHORT if code == "silence" else {})))
         node.publish("1.2.3", write=brief.writer())
         node.courier("ris").step()
         delivery = node.delivery("1.2.3", "ris")
@@ -62,7 +64,7 @@ def test_each_acknowledgement_has_its_consequence(outgoing, code, state, said):
 def test_after_an_error_the_same_message_comes_again_under_the_same_control_id(outgoing):
     ris = Ris("AE", "silence")
     with Listener(ris) as listener:
-        node = outgoing(destination(listener.port))
+        node = outgoing(destination(listener.port, timeout_s=3.0))
         node.publish("1.2.3", write=brief.writer())
         node.run()
         node.until_done("1.2.3", "ris")

@@ -21,7 +21,7 @@ from tests.support.published import Outgoing
 from tests.support.stub_web import Reply, StubWeb
 from tests.support.waiting import free_port
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

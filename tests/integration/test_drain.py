@@ -15,7 +15,7 @@ from tests.support.halfway import Halfway
 from tests.support.node import Node
 from tests.support.waiting import is_open, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 NO_BUNDLE = Path("/nonexistent")
 
 
@@ -32,7 +32,7 @@ def test_c47_a_c_store_in_hand_is_finished_and_stalled_peers_hold_nothing_up(tmp
         stopped: list[int | None] = []
         stopping = threading.Thread(target=lambda: stopped.append(node.stop(limit_s=45)))
         stopping.start()
-        until(lambda: not is_open(node.port), 10, "the node takes no new associations")
+        until(lambda: not is_open(node.port), 60, "the node takes no new associations")
         assert not stopped, "it waits for the instance that is on its way"
         answer = half.go_on()
         stopping.join(45)
@@ -50,12 +50,12 @@ def test_c49_sighup_reads_the_configuration_again_and_a_bad_file_changes_nothing
         assert isinstance(child, psutil.Process)
         node.config.write_text(node.config.read_text().replace("quiet_s = 1.0", "quiet_s = -1"))
         child.send_signal(signal.SIGHUP)
-        refused = until(lambda: node.events("reload.refused"), 10, "the bad file is refused")
+        refused = until(lambda: node.events("reload.refused"), 60, "the bad file is refused")
         assert f"{node.config}:" in refused[0]["reason"]
         assert "study.quiet_s" in refused[0]["reason"]
         node.config.write_text(node.config.read_text().replace("quiet_s = -1", "quiet_s = 5.0"))
         child.send_signal(signal.SIGHUP)
-        applied = until(lambda: node.events("reload.applied"), 10, "the good one is applied")
+        applied = until(lambda: node.events("reload.applied"), 60, "the good one is applied")
         assert applied[0]["applied"] == ["study.quiet_s"]
         assert child.is_running()
     finally:

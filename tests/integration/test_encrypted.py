@@ -17,7 +17,7 @@ from tests.support.authority import Authority
 from tests.support.node import Node, command
 from tests.support.requirements import require
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Hospital:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         line = [command(), *words, "--config", str(self.node.config)]
-        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

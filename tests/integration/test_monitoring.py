@@ -32,7 +32,7 @@ def promtool() -> None:
 
 
 def run(*words: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["promtool", *words], input=given, capture_output=True, check=False, timeout=60)
+    return subprocess.run(["promtool", *words], input=given, capture_output=True, check=False, timeout=200)
 
 
 def test_the_alerts_are_well_formed_and_fire_when_they_should():

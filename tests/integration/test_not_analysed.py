@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.system import System, result_problems
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def no_bundle(folder: Path) -> None:

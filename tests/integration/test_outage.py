@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.outage import Outage
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 RESULTS, HOURS, LONGEST_S = 100, 72, 3600.0
 

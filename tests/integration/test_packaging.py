@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.conftest import require
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Stands for the installed program: it accepts a configuration unless that names an option of a later version.

@@ -16,7 +16,7 @@ from tests.support.node import Node
 from tests.support.sender import RawSender
 from tests.support.waiting import free_port, is_open, until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Page:
@@ -27,17 +27,17 @@ class Page:
         self.port = port
 
     def get(self, path: str = "/") -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return answer.read().decode("latin-1")
 
     def post(self, path: str, **form: str) -> int:
         body = urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", body, timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", body, timeout=60) as answer:
             return int(answer.status)
 
     def raw(self, request: bytes) -> bytes:
         """Send bytes as they are; returns the answer's first line."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was all sent
                 sock.sendall(request)
             return sock.makefile("rb").readline()
@@ -46,16 +46,16 @@ class Page:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, bundle):
     """A node with its page; its one destination is itself, which answers an echo and refuses nothing."""
-    node, port = Node(tmp_path_factory.mktemp("page"), bundle, quiet_s=0.5), free_port()
+    node, port = Node(tmp_path_factory.mktemp("page"), bundle, quiet_s=3.0), free_port()
     node.settings["page"] = {"port": port}
     node.sends_to("itself", "DICOMNODE", node.port)
     with node:
-        until(lambda: is_open(port), 20, "the page is served")
+        until(lambda: is_open(port), 60, "the page is served")
         yield Page(node, port)
 
 
 def test_a_study_is_seen_from_the_first_step_to_its_pictures(page, tmp_path):
-    until(lambda: "Accepting images, nothing needs you" in page.get(), 10, "all is well", every_s=0.5)
+    until(lambda: "Accepting images, nothing needs you" in page.get(), 60, "all is well", every_s=0.5)
     assert "First steps" in page.get()
     files = phantom.write(tmp_path)
     assert all(answer.stored for answer in RawSender(page.node.port).send_all(files))
@@ -116,14 +116,14 @@ def test_the_echo_button_asks_the_destination(page):
 )  # fmt: skip
 def test_c52_hostile_bytes_are_refused_and_the_page_goes_on(page, request_, status):
     assert page.raw(request_).partition(b" ")[2].startswith(status)
-    assert "Accepting images" in page.get()
+    until(lambda: "Accepting images" in page.get(), 30, "the page shows how things stand")
 
 
 def test_the_page_ends_with_its_node_and_comes_back(page):
     page.node.kill_supervisor()
-    until(lambda: not is_open(page.port), 15, "the page has ended")
+    until(lambda: not is_open(page.port), 60, "the page has ended")
     page.node.start()
-    until(lambda: is_open(page.port), 20, "the page is served again")
+    until(lambda: is_open(page.port), 60, "the page is served again")
     assert "dicom_node_closing_wait_seconds_count 2.0" in page.get("/metrics")
 
 
@@ -133,12 +133,12 @@ def test_a_reload_of_the_node_is_one_of_the_page_and_a_bad_password_file_leaves_
     passwords = page.node.folder / "nobody"
     page.node.config.write_text(text.replace("[page]", f'[page]\npassword_file = "{passwords}"'))
     assert page.node.ask("reload")["applied"] == ["page.password_file"]
-    until(lambda: page.node.events("reload.refused"), 20, "the page says what is wrong")
+    until(lambda: page.node.events("reload.refused"), 60, "the page says what is wrong")
     assert "nobody" in page.node.events("reload.refused")[-1]["reason"]
     assert "itself" in page.get()
     page.node.config.write_text(text.replace('name = "itself"', 'name = "renamed"'))
     assert set(page.node.ask("reload")["applied"]) == {"destinations", "page.password_file"}
-    until(lambda: page.node.events("page.reloaded"), 20, "the page has taken it over")
-    until(lambda: is_open(page.port), 20, "the page is served")
+    until(lambda: page.node.events("page.reloaded"), 60, "the page has taken it over")
+    until(lambda: is_open(page.port), 60, "the page is served")
     assert "renamed" in page.get()
     assert {process.pid for process in page.node.tree()} == pids

@@ -24,7 +24,7 @@ from tests.support.sender import RawSender
 from tests.support.system import System, result_problems
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def server():
 def system(server, tmp_path_factory, bundle, orthanc_installed):  # noqa: ARG001 - a fixture cannot be marked
     """Return Orthanc and such a node; the password is a credential beside the configuration."""
     folder = tmp_path_factory.mktemp("system")
-    made = System(folder, bundle, Forward.NONE, quiet_s=1.0)
+    made = System(folder, bundle, Forward.NONE)
     by_socket = server.database()
     made.node.settings["node"]["ledger_url"] = server.by_tcp(by_socket)
     made.node.server = Server(by_socket, None, made.node.state_dir)
@@ -59,7 +59,7 @@ def answered(system, factory):
 
 
 def send(system, study):
-    return RawSender(system.node.port, timeout_s=10).send_all(study.files)
+    return RawSender(system.node.port, timeout_s=60).send_all(study.files)
 
 
 def said(system, *arguments):
@@ -88,7 +88,7 @@ def test_a_crash_of_the_server_costs_nothing_that_was_acknowledged(server, syste
     assert "the ledger's server" in text
     assert system.node.process("node") is not None, "it waits, and does not end"
     server.start()
-    until(lambda: all(answer.stored for answer in send(system, meanwhile)), 20, "it goes on by itself", every_s=0.5)
+    until(lambda: all(answer.stored for answer in send(system, meanwhile)), 60, "it goes on by itself", every_s=0.5)
     for study in (before, meanwhile):
         listed, _report = system.wait_result(study)
         assert {row["sop_instance_uid"] for row in listed["instances"]} == set(study.sop_instance_uids)

@@ -14,7 +14,7 @@ from tests.integration.conftest import require
 from tests.support import power, syscalls
 from tests.support.survival import cut_points, problems_after_cut, spread
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 SHORT = 16  # of some hundred; `scripts/bench crashes` takes 200, strict and lenient
 
 

@@ -13,8 +13,8 @@ from dicom_node.dimse.scp import ScpSettings, StorageScp, WholeObjects
 from tests.support.stub_web import Reply, StubWeb
 from tests.support.waiting import free_port
 
-pytestmark = pytest.mark.timeout(60)
-SHORT = {"timeout_s": 3.0}
+pytestmark = pytest.mark.timeout(180)
+SHORT = {"timeout_s": 20.0}
 
 
 def test_a_pacs_says_whether_it_answers_and_what_it_takes():
@@ -33,7 +33,7 @@ def test_a_pacs_says_whether_it_answers_and_what_it_takes():
 
 def test_an_hl7_receiver_is_reached_and_nothing_is_said_to_it():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
+        server.settimeout(60)
         ris = Hl7Destination(kind="hl7", name="ris", host="127.0.0.1", port=server.getsockname()[1], **SHORT)
         assert probe(ris, "NODE") == {"answer": "takes connections"}
         with server.accept()[0] as peer:

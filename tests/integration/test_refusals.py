@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tests.support.sender import Part10, RawSender, read_part10
+from tests.support.waiting import until
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 
@@ -74,7 +75,7 @@ def test_a_spoilt_instance_is_refused_and_not_listed(system, factory, spoil, sta
     )
     bad = spoil(good)
     before = len(system.node.instances())
-    sender = RawSender(system.node.port, timeout_s=3)
+    sender = RawSender(system.node.port, timeout_s=3 if None in statuses else 60)
     try:
         answer = sender.send_part10(bad)
     finally:
@@ -96,4 +97,5 @@ def test_another_called_ae_title_is_rejected(system, good):
 def test_a_class_that_is_no_storage_class_gets_no_context(system, good):
     bad = replace(good, sop_class_uid=STORAGE_COMMITMENT)
     assert RawSender(system.node.port).send_part10(bad).outcome == "context rejected"
-    assert system.node.events("context.rejected")[-1]["sop_class"] == STORAGE_COMMITMENT
+    rejected = until(lambda: system.node.events("context.rejected"), 10, "it is logged")
+    assert rejected[-1]["sop_class"] == STORAGE_COMMITMENT

@@ -53,7 +53,7 @@ def by_dcmtk(path, dataset):
     width = dataset.get("WindowWidth")
     voi = ("+Wm",) if width in (None, "") else ("+Wi", "1")
     voi = ("+Wl", "1") if dataset.get("VOILUTSequence") else voi
-    done = subprocess.run([tool, "-O", *voi, str(path)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([tool, "-O", *voi, str(path)], capture_output=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return np.asarray(Image.open(io.BytesIO(done.stdout))).astype(int)
 
@@ -183,7 +183,7 @@ def with_state(path, source, folder):
     (state,) = presentation_states(cases.request(cases.SourceView(source, found, None, None)))
     (folder / "state.dcm").write_bytes(encode(state.dataset))
     arguments = ("-p", folder / "state.dcm", path, folder / "state.pgm")
-    done = subprocess.run(["dcmp2pgm", *map(str, arguments)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(["dcmp2pgm", *map(str, arguments)], capture_output=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     picture = cv2.imread(str(folder / "state.pgm"), cv2.IMREAD_UNCHANGED)
     return picture.astype(int)

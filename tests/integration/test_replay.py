@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.node import command
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def replay(config, uid):

@@ -22,7 +22,7 @@ from tests.support.parcels import EXPLICIT, SC, write_result
 from tests.support.stub_pacs import Listener, accept_association
 from tests.support.waiting import free_port, is_open, until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 def pdu(kind, body):
@@ -59,7 +59,7 @@ def test_whatever_a_peer_answers_is_a_status_or_unavailable(tmp_path, answer, ne
         sock.sendall(answer)
 
     with Listener(serve) as listener, contextlib.suppress(DestinationUnavailable):
-        peer = Peer("X", "127.0.0.1", listener.port, timeout_s=2.0)
+        peer = Peer("X", "127.0.0.1", listener.port, timeout_s=20.0)
         with open_sender(peer, "NODE", [outgoing.context]) as sender:
             if sender.accepted:
                 assert 0 <= sender.store(outgoing) <= 0xFFFF
@@ -71,7 +71,7 @@ def test_a_transfer_syntax_that_was_not_proposed_is_no_association():
         sock.recv(1)
 
     with Listener(serve) as listener:
-        peer = Peer("X", "127.0.0.1", listener.port, timeout_s=2.0)
+        peer = Peer("X", "127.0.0.1", listener.port, timeout_s=20.0)
         with pytest.raises(DestinationUnavailable, match="not proposed"), open_sender(peer, "NODE", [(SC, EXPLICIT)]):
             pass
 
@@ -91,11 +91,11 @@ def test_results_go_to_dcmtk_over_tls_with_certificates_on_both_sides(tmp_path):
     def destination(ca="pacs", own="node"):
         files = {"tls_ca_file": f"{ca}.pem", "tls_certificate_file": f"{own}.pem", "tls_key_file": f"{own}.key"}
         paths = {key: tmp_path / name for key, name in files.items()}
-        return DicomDestination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, timeout_s=5.0, **paths)
+        return DicomDestination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, timeout_s=20.0, **paths)
 
     server = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: is_open(port), 10, "storescp listens")
+        until(lambda: is_open(port), 60, "storescp listens")
         with open_sender(peer_of(destination()), "NODE", [outgoing.context]) as sender:
             assert sender.store(outgoing) == 0
         for wrong in (destination(ca="stranger"), destination(own="stranger")):
@@ -131,7 +131,7 @@ def test_bytes_arrive_as_they_lie_on_disk_whatever_the_longest_pdu(tmp_path):
         sock.recv(16)
 
     with Listener(serve) as listener:
-        with open_sender(Peer("X", "127.0.0.1", listener.port, timeout_s=5.0), "NODE", [outgoing.context]) as sender:
+        with open_sender(Peer("X", "127.0.0.1", listener.port, timeout_s=20.0), "NODE", [outgoing.context]) as sender:
             assert sender.store(outgoing) == 0xB000
         assert outgoing.path.read_bytes().endswith(bytes(seen))
         assert len(seen) > 200_000

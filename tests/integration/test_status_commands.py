@@ -14,7 +14,7 @@ from tests.support.system import System
 from tests.support.waiting import until
 from tests.support.wire import CR, EXPLICIT, RawPeer, associate_rq, context
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_reload_brings_a_destination_and_takes_it_away(calm, factory):
         assert "applied: destinations" in run(calm, "reload").stdout
         study = factory.study(views=1)
         assert RawSender(calm.node.port).send(study.files[0]).stored
-        until(lambda: study.study_instance_uid in calm.node.studies(), 10, "it is listed")
+        until(lambda: study.study_instance_uid in calm.node.studies(), 60, "it is listed")
 
         def done() -> bool:
             rows = calm.node.study(study.study_instance_uid)["deliveries"]

@@ -17,7 +17,7 @@ from tests.support.sender import Answer, RawSender, read_part10, send_with_dcmtk
 from tests.support.system import UNFINISHED
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:Invalid value for VR UI")]
 
 STORED, MISMATCH, NOT_UNDERSTOOD = "0x0000", "0xA900", "0xC000"
 NO_CONTEXT = "context rejected"
@@ -138,8 +138,8 @@ def test_the_worker_has_no_training_libraries(everything_sent):
 def test_the_worker_outlives_damaged_pixel_data(everything_sent):
     """Nothing that was sent costs more than the decoder it was given to."""
     node = everything_sent.node
-    until(lambda: all(s["state"] != "open" for s in node.studies().values()), 30, "all studies are closed")
-    until(lambda: not any(s["result"] in UNFINISHED for s in node.studies().values()), 60, "all studies are answered")
+    until(lambda: all(s["state"] != "open" for s in node.studies().values()), 60, "all studies are closed")
+    until(lambda: not any(s["result"] in UNFINISHED for s in node.studies().values()), 120, "all studies are answered")
     assert len(node.events("worker.joined")) == 1
 
 

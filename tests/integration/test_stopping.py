@@ -13,7 +13,7 @@ from pynetdicom import AE
 from tests.support.node import Node
 from tests.support.sender import RawSender
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 NO_BUNDLE = Path("/nonexistent")  # these tests need no model
 VERIFICATION = "1.2.840.10008.1.1"

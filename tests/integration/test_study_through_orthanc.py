@@ -8,7 +8,7 @@ from tests.support import direct
 from tests.support.system import delivered, result_problems
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_results_of_a_study_come_back_into_it(system, factory, bundle):
@@ -33,7 +33,7 @@ def test_the_pacs_promises_to_keep_the_results(system, factory):
     system.upload(study)
     system.wait_result(study)
     uid = study.study_instance_uid
-    until(lambda: system.node.study(uid)["deliveries"][0]["proof"] == "committed", 20, "Orthanc commits")
+    until(lambda: system.node.study(uid)["deliveries"][0]["proof"] == "committed", 60, "Orthanc commits")
     (delivery,) = system.node.study(uid)["deliveries"]
     assert all(slot["committed_at"] for slot in delivery["slots"] if slot["sop_instance_uid"])
     told = [record["event"] for record in system.node.ask("audit", "show", uid)]
@@ -64,7 +64,7 @@ def test_sending_the_same_bytes_again_makes_nothing_new(system, factory):
     # As a PACS forwards them: what Orthanc sends is what Orthanc sent before, byte for byte.
     identifiers = [found["ID"] for found in system.pacs.find("Study", StudyInstanceUID=study.study_instance_uid)]
     system.pacs.post("/modalities/node/store", {"Resources": identifiers, "Synchronous": True})
-    until(lambda: len(system.node.events("instance.duplicate")) >= seen + 2, 20, "both views are known already")
+    until(lambda: len(system.node.events("instance.duplicate")) >= seen + 2, 60, "both views are known already")
     system.settle()
 
     after = system.node.study(study.study_instance_uid)
@@ -83,7 +83,7 @@ def test_a_pacs_that_forwards_the_results_back_makes_no_loop(naive_system, facto
         own = {i["sop_instance_uid"] for i in listed["instances"] if i["role"] == "own-result"}
         return own == delivered(listed)
 
-    until(returned, 30, "every result came back and was recognised")
+    until(returned, 60, "every result came back and was recognised")
     naive_system.settle()
     after = naive_system.node.study(study.study_instance_uid)
     roles = {i["sop_instance_uid"]: i["role"] for i in after["instances"]}

@@ -15,14 +15,14 @@ from tests.integration.conftest import require
 from tests.support.machine import UNITS, Machine, missing
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 NODE, WORKER, PAGE = "dicom-node.service", "dicom-node-worker@1.service", "dicom-node-page.service"
 CONFIG = """
 [node]
 reserve_mib = 64
 [study]
-quiet_s = 1.0
+quiet_s = 3.0
 [analysis]
 bundle = "/opt/dicom-node/source/engines/compact-fracatlas"
 [log]
@@ -30,7 +30,6 @@ format = "json"
 """
 DROP_INS = {
     "dicom-node.socket": "[Socket]\nListenStream=\nListenStream=127.0.0.1:104\n",
-    NODE: "[Service]\nWatchdogSec=4\n",  # as shipped it would take 20 s to see a hang
 }
 CREDENTIAL = "/etc/dicom-node/credentials/study.quiet_s"
 SEND = """
@@ -47,7 +46,7 @@ import sqlite3, time
 stranger = sqlite3.connect("/var/lib/dicom-node/ledger.sqlite", isolation_level=None)
 stranger.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
-time.sleep(60)
+time.sleep(250)
 """
 JOURNALD = """
 import os
@@ -103,7 +102,7 @@ def test_the_page_shows_what_the_other_units_do(machine):
     def verdict() -> str:
         return machine.python(inside).stdout.partition('id="verdict">')[2].partition("<")[0]
 
-    until(lambda: verdict() == "Accepting images, nothing needs you", 30, "the page says that all is well", every_s=1)
+    until(lambda: verdict() == "Accepting images, nothing needs you", 60, "the page says that all is well", every_s=1)
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def journal(machine):
         return [json.loads(line) for line in found.splitlines()]
 
     with machine.running(JOURNALD):
-        until(lambda: machine.run("test", "-S", "/run/systemd/journal/stdout").returncode == 0, 10, "journald listens")
+        until(lambda: machine.run("test", "-S", "/run/systemd/journal/stdout").returncode == 0, 60, "journald listens")
         for file in drop_ins:
             file.write_text("[Service]\nStandardError=journal\nEnvironment=DICOM_NODE__LOG__FORMAT=auto\n")
         machine.systemctl("daemon-reload")
@@ -140,10 +139,15 @@ def test_a_study_is_answered_within_what_the_units_allow_and_the_journal_tells_i
     results = until(answered, 60, "both studies are answered", every_s=1)
     assert {one["state"] for one in results} == {"published"}
     assert None not in {one["probability"] for one in results}, "not analysed"
+    told = ["image.analysed", "image.analysed", "instance.stored", "instance.stored", "study.closed"]
     for one in results:
-        story = [entry["EVENT"] for entry in journal(f"DICOM_STUDY_UID={one['study_instance_uid']}")]
-        told = ["image.analysed", "image.analysed", "instance.stored", "instance.stored", "study.closed"]
-        heard = [event for event in story if event != "result.ahead"]  # composed in time or not, as the machine allows
+
+        def story(uid=one["study_instance_uid"]) -> list[str]:
+            return [entry["EVENT"] for entry in journal(f"DICOM_STUDY_UID={uid}")]
+
+        until(lambda story=story: "result.published" in story(), 20, "the journal has it all")
+        # Composed in time or not, as the machine allows.
+        heard = [event for event in story() if event not in {"result.ahead", "result.not-ahead"}]
         assert (sorted(heard[:-1]), heard[-1]) == (told, "result.published")
 
 
@@ -188,42 +192,57 @@ def test_figure_18_the_units_are_exposed_no_more_than_promised(unit, most, drop_
 def test_figure_23_a_bad_file_is_refused_with_its_line_and_the_node_goes_on(machine):
     file = machine.root / "etc" / "dicom-node" / "dicom-node.toml"
     pid = machine.pid(NODE)
-    file.write_text(CONFIG.replace("quiet_s = 1.0", "quiet_s = -1"))
+    file.write_text(CONFIG.replace("quiet_s = 3.0", "quiet_s = -1"))
     assert machine.run("systemctl", "reload", NODE).returncode != 0
     asked = machine.dicom_node("reload")
     assert asked.returncode == 2
     assert "dicom-node.toml:5: study.quiet_s" in asked.stderr
-    file.write_text(CONFIG.replace("quiet_s = 1.0", "quiet_s = 2.0").replace("[log]", "threads = 1\n[log]"))
+    file.write_text(CONFIG.replace("quiet_s = 3.0", "quiet_s = 2.0").replace("[log]", "threads = 1\n[log]"))
     machine.systemctl("reload", NODE)
     applied = [line for line in machine.log().splitlines() if '"reload.applied"' in line]
     assert '"applied": ["study.quiet_s"]' in applied[-1]
     assert '"restart_worker": ["analysis.threads"]' in applied[-1]
-    machine.run("install", "-o", "dicom-node", "-m", "400", "/dev/stdin", CREDENTIAL, given="3.0", check=True)
+    machine.run("install", "-o", "dicom-node", "-m", "400", "/dev/stdin", CREDENTIAL, given="4.0", check=True)
     machine.systemctl("reload", NODE)
     assert machine.log().count('"applied": ["study.quiet_s"]') == 2
     assert (machine.pid(NODE), echo(machine)) == (pid, 0)
 
 
+@pytest.fixture
+def impatient(machine):
+    """Have the watchdog see a hang within seconds; as shipped it takes 20, and no busy machine looks like a hang."""
+    file = machine.root / "units" / f"{NODE}.d" / "zz-watchdog.conf"
+    file.write_text("[Service]\nWatchdogSec=4\n")
+    machine.systemctl("daemon-reload")
+    machine.systemctl("restart", NODE)
+    yield
+    file.unlink()
+    machine.systemctl("daemon-reload")
+    machine.systemctl("restart", NODE)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_c48_a_frozen_node_is_killed_and_serves_again(machine):
     pid, restarts = machine.pid(NODE), int(machine.show(NODE, "NRestarts"))
     machine.run("kill", f"-{signal.SIGSTOP.value}", str(pid), check=True)
-    until(lambda: int(machine.show(NODE, "NRestarts")) > restarts, 30, "the watchdog has seen it", every_s=0.5)
+    until(lambda: int(machine.show(NODE, "NRestarts")) > restarts, 60, "the watchdog has seen it", every_s=0.5)
     assert echo(machine) == 0
     assert machine.pid(NODE) != pid
 
 
+@pytest.mark.usefixtures("impatient")
 def test_c48_a_loop_that_hangs_ends_the_signs_of_life(machine):
     restarts = int(machine.show(NODE, "NRestarts"))
     with machine.running(LOCK):  # the loop that closes studies waits for this lock
-        until(lambda: '"loops.late"' in machine.log(), 30, "the loop is seen to hang", every_s=0.5)
-        until(lambda: int(machine.show(NODE, "NRestarts")) > restarts, 20, "no sign of life came", every_s=0.5)
-    until(lambda: is_active(machine, NODE), 30, "the node is up again")
+        until(lambda: '"loops.late"' in machine.log(), 60, "the loop is seen to hang", every_s=0.5)
+        until(lambda: int(machine.show(NODE, "NRestarts")) > restarts, 60, "no sign of life came", every_s=0.5)
+    until(lambda: is_active(machine, NODE), 60, "the node is up again")
 
 
 def test_figure_17_a_peer_that_comes_while_the_node_is_down_waits_and_is_served(machine):
     machine.run("kill", "-9", str(machine.pid(NODE)), check=True)
     assert echo(machine) == 0
-    until(lambda: is_active(machine, NODE), 20, "the node is up again")
+    until(lambda: is_active(machine, NODE), 60, "the node is up again")
 
 
 def test_what_is_said_to_the_target_is_said_to_all(machine):

@@ -28,7 +28,7 @@ from tests.support.results import walk
 from tests.support.system import BUNDLE
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_an_idle_worker_lets_the_engine_go_and_loads_it_again(node, studies):
     node.start()
     send_study(node, studies[0])
     published(node, studies[0])
-    until(lambda: node.events("engine.released"), 30, "the engine is released")
+    until(lambda: node.events("engine.released"), 60, "the engine is released")
     send_study(node, studies[1])
     listed = published(node, studies[1])
     assert {found["model"]["runtime"] for found in findings(listed)} == {"TensorRT 10.3.0 Orin"}

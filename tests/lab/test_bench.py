@@ -23,7 +23,7 @@ def test_the_lab_bench_measures_every_part(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=290,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "figures.json").read_text())

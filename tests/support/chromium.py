@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 _SCREEN = (1280, 1024)
+_WAIT_MS = 90_000  # it draws in software, beside other tests
 _SWITCHES = (
     "--no-sandbox",  # CI runs as root, and only our own pages are opened
     "--disable-dev-shm-usage",  # a container's /dev/shm is small
@@ -40,6 +41,8 @@ def browser() -> Iterator[BrowserContext]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable(), headless=True, args=list(_SWITCHES))
         try:
-            yield chromium.new_context(viewport={"width": _SCREEN[0], "height": _SCREEN[1]})
+            context = chromium.new_context(viewport={"width": _SCREEN[0], "height": _SCREEN[1]})
+            context.set_default_timeout(_WAIT_MS)
+            yield context
         finally:
             chromium.close()

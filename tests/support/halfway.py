@@ -1,4 +1,4 @@
-"""A C-STORE that stops in the middle of its data set until it is told to go on."""
+"""A C-STORE that hardly moves from the middle of its data set on, until it is told to go on."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Halfway:
         association: Any = self._sender._association
         # Many small fragments, whatever the size of the file.
         provider = association.dimse
-        provider.__class__ = type("Small", (type(provider),), {"maximum_pdu_size": 4096})
+        provider.__class__ = type("Small", (type(provider),), {"maximum_pdu_size": 1024})
         send, sent = association.dul.send_pdu, []
 
         def send_halfway(primitive: Any) -> None:
             sent.append(primitive)
-            if len(sent) == 3:  # the command and a first part of the data set are on their way
+            if len(sent) >= 3:  # the command and a first part of the data set are on their way
                 self._halved.set()
-                self._go_on.wait(60)
+                self._go_on.wait(0.5)  # a peer that does not move at all is taken for one that stalls
             send(primitive)
 
         association.dul.send_pdu = send_halfway
         self._thread.start()
-        assert self._halved.wait(20)
+        assert self._halved.wait(60)
         return self
 
     def _run(self) -> None:
@@ -49,7 +49,7 @@ class Halfway:
     def go_on(self) -> Answer | None:
         """Send the rest and return the answer."""
         self._go_on.set()
-        self._thread.join(30)
+        self._thread.join(60)
         return self.answer
 
     def __exit__(self, *_: object) -> None:

@@ -38,7 +38,8 @@ class Killer:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "it still kills"
         if self.failure is not None and kind is None:
             raise self.failure
 
@@ -70,6 +71,6 @@ class Killer:
             self._node.start(wait_worker=False)
         else:
             # A child that is just being restarted is hit as soon as it is there.
-            until(lambda: self._node.kill(role), 30, f"there is a {role} to kill", every_s=0.02)
+            until(lambda: self._node.kill(role), 60, f"there is a {role} to kill", every_s=0.02)
         self.killed[role] += 1
         self.moments.append(time.time())

@@ -126,7 +126,7 @@ class Machine:
                 ["bash", "-c", _ENTER], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            until(self._is_booted, 20, f"systemd runs; logs in {self.root}")
+            until(self._is_booted, 60, f"systemd runs; logs in {self.root}")
         except BaseException:
             self.__exit__()
             raise
@@ -139,7 +139,7 @@ class Machine:
         for folder in [_CGROUPS, *_CGROUPS.iterdir()]:
             own = folder / self._name
             if own.is_dir():
-                until(lambda own=own: _remove(own), 10, f"{own} is empty")
+                until(lambda own=own: _remove(own), 60, f"{own} is empty")
 
     def _is_booted(self) -> bool:
         assert self._process is not None
@@ -172,7 +172,7 @@ class Machine:
     def run(self, *command: str, check: bool = False, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command inside as root."""
         line = self._inside(*command)
-        done = subprocess.run(line, input=given, capture_output=True, text=True, check=False, timeout=90)
+        done = subprocess.run(line, input=given, capture_output=True, text=True, check=False, timeout=200)
         if check and done.returncode:
             message = f"{' '.join(command)} ended with {done.returncode}: {done.stderr}\n{self.log()[-3000:]}"
             raise RuntimeError(message)

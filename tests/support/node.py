@@ -79,10 +79,10 @@ class Node:
                 # The message texts that a person sees are not under test, and colours would break the JSON.
                 env=dict(os.environ, NO_COLOR="1"),
             )
-        until(self._is_up, 30, f"the node listens on {self.port}; log: {self.log}")
+        until(self._is_up, 60, f"the node listens on {self.port}; log: {self.log}")
         if wait_worker:
             joined = "worker.joined"
-            until(lambda: any(e.get("event") == joined for e in self.events()[seen:]), 60, "the worker is ready")
+            until(lambda: any(e.get("event") == joined for e in self.events()[seen:]), 120, "the worker is ready")
         return self
 
     def _is_up(self) -> bool:
@@ -93,7 +93,7 @@ class Node:
             raise RuntimeError(message)
         return is_open(self.port)
 
-    def stop(self, limit_s: float = 20) -> int | None:
+    def stop(self, limit_s: float = 60) -> int | None:
         """Stop it with SIGTERM; returns its exit status, and kills what is left after `limit_s`."""
         if self._process is None:
             return None
@@ -112,12 +112,12 @@ class Node:
         processes = self.tree()
         self._process.kill()
         self._process.wait()
-        _, alive = psutil.wait_procs([p for p in processes if p.pid != self._process.pid], timeout=15)
+        _, alive = psutil.wait_procs([p for p in processes if p.pid != self._process.pid], timeout=30)
         self._process = None
         if alive:
             names = ", ".join(role_of(process) for process in alive)
             self._reap(alive)
-            message = f"children outlived a killed supervisor by 15 s: {names}"
+            message = f"children outlived a killed supervisor by 30 s: {names}"
             raise RuntimeError(message)
 
     def kill(self, role: str) -> int | None:
@@ -137,7 +137,7 @@ class Node:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(processes, timeout=10)
+        psutil.wait_procs(processes, timeout=30)
         if self._process is not None:
             self._process.poll()
         self._process = None
@@ -169,7 +169,7 @@ class Node:
     def ask(self, *arguments: str) -> Any:
         """Return the JSON that a `dicom-node` command prints."""
         line = [command(), *arguments, "--config", str(self.config), "--json"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode != 0:
             message = f"{' '.join(line)} ended with {done.returncode}: {done.stderr[-1000:]}"
             raise RuntimeError(message)
@@ -193,7 +193,7 @@ class Node:
         """Return every instance with its role and reason."""
         return self.overview().instances()
 
-    def wait_versions(self, study_instance_uid: str, version: int = 1, limit_s: float = 60) -> dict[str, Any]:
+    def wait_versions(self, study_instance_uid: str, version: int = 1, limit_s: float = 120) -> dict[str, Any]:
         """Wait until a version of a study was delivered everywhere; returns the study."""
 
         def delivered() -> dict[str, Any] | None:
@@ -238,7 +238,19 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 def unfinished(state_dir: Path) -> list[Path]:
     """Return the files that something was received into and that nobody completed or removed."""
-    return [file for file in (state_dir / "incoming").iterdir() if file.stat().st_size]
+    return [file for file in (state_dir / "incoming").iterdir() if _size(file)]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # it has just gone to its place
+        return 0
+
+
+def names_below(folder: Path) -> list[str]:
+    """Return the paths of everything in a folder, however much a running node changes there meanwhile."""
+    return [f"{where}/{name}" for where, folders, files in os.walk(folder) for name in (*folders, *files)]
 
 
 def moment(event: dict[str, Any]) -> float:

@@ -142,7 +142,7 @@ class Orthanc:
             ["Orthanc", "orthanc.json"], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
         log.close()
-        until(lambda: is_open(self.http_port) and is_open(self.dicom_port), 30, "Orthanc answers")
+        until(lambda: is_open(self.http_port) and is_open(self.dicom_port), 60, "Orthanc answers")
         return self
 
     def stop(self) -> None:
@@ -151,7 +151,7 @@ class Orthanc:
             return
         self._process.terminate()
         try:
-            self._process.wait(15)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -98,7 +98,7 @@ class Site:
         sock = listen(page)
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
-        until(lambda: serving.started, 10, "the page is served")
+        until(lambda: serving.started, 60, "the page is served")
         try:
             yield f"http://127.0.0.1:{page.port}"
         finally:

@@ -73,7 +73,7 @@ class PostgresServer:
         line += [f"--{name}={value}" for name, value in settings.items()]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log, **self._identity())
-        until(self._answers, 30, f"PostgreSQL answers; log: {self.folder / 'server.log'}", every_s=0.05)
+        until(self._answers, 60, f"PostgreSQL answers; log: {self.folder / 'server.log'}", every_s=0.05)
         return self
 
     def stop(self) -> None:
@@ -145,7 +145,7 @@ class PostgresServer:
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(120)
             self._process = None
 
     def __enter__(self) -> Self:

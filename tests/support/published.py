@@ -43,7 +43,7 @@ class Outgoing:
         clock: Callable[[], float] = time.time,
         server: Server | None = None,
     ) -> None:
-        quick = {"retry_first_s": 0.1, "retry_longest_s": 0.4, "timeout_s": 5.0}
+        quick = {"retry_first_s": 0.1, "retry_longest_s": 0.4, "timeout_s": 20.0}
         self.destinations = [_DESTINATION.validate_python(quick | item) for item in destinations]
         self.folders = StateFolders(root, server)
         self.folders.create()
@@ -104,7 +104,7 @@ class Outgoing:
         """Return what the ledger says of a destination."""
         return Overview(self.folders.ledger).destinations()[destination]
 
-    def until(self, condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    def until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
         """Wait until something has come true."""
         deadline = time.monotonic() + limit_s
         while not condition():
@@ -123,5 +123,5 @@ class Outgoing:
     def __exit__(self, *_: object) -> None:
         self.threads.stopping.set()
         self.bell.ring()
-        self.threads.join(10.0)
+        self.threads.join(30.0)
         self.ledger.close()

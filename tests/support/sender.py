@@ -10,12 +10,14 @@ import sys
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import config
 from pydicom.uid import UID, generate_uid
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 CALLED = "DICOMNODE"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -135,7 +137,7 @@ def _plain_uids(raw: bytes, syntax: str) -> dict[tuple[int, int], str]:
 class RawSender:
     """Sends data sets byte for byte in their own transfer syntax; one association for many objects of one kind."""
 
-    def __init__(self, port: int, calling: str = "MODALITY", called: str = CALLED, timeout_s: float = 20) -> None:
+    def __init__(self, port: int, calling: str = "MODALITY", called: str = CALLED, timeout_s: float = 60) -> None:
         self._port, self._called = port, called
         self._ae = AE(ae_title=calling)
         self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = timeout_s
@@ -182,11 +184,14 @@ class RawSender:
         self._ae.requested_contexts = []
         for sop_class, syntax in contexts:
             self._ae.add_requested_context(_uid(sop_class), _uid(syntax))
-        association = self._ae.associate("127.0.0.1", self._port, ae_title=self._called)
+        heard: list[object] = []
+        handlers: list[Any] = [(evt.EVT_PDU_RECV, lambda event: heard.append(event.pdu))]
+        association = self._ae.associate("127.0.0.1", self._port, ae_title=self._called, evt_handlers=handlers)
         if association.is_established:
             self._association, self._contexts = association, contexts
             return None
-        if association.is_rejected:
+        # A rejection that comes before pynetdicom has looked whether it is connected is to it no connection at all.
+        if association.is_rejected or any(isinstance(pdu, A_ASSOCIATE_RJ) for pdu in heard):
             return Answer(None, "association rejected")
         if association.is_aborted and association.rejected_contexts:
             return Answer(None, "context rejected")
@@ -239,5 +244,5 @@ def send_with_dcmtk(port: int, file: Path, called: str = CALLED) -> tuple[int, s
     assert program is not None
     option = _STORESCU_OPTION.get(read_part10(file).transfer_syntax_uid, "-xe")
     line = [program, "-v", "-R", option, "-aet", "MODALITY", "-aec", called, "127.0.0.1", str(port), str(file)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr

@@ -66,7 +66,7 @@ class CrampedNode:
         line = [sys.executable, "-m", "dicom_node.services.node", "--config", str(self._folder / "cramped.toml")]
         with (self._folder / "cramped.log").open("wb") as log:
             self._popen = subprocess.Popen(line, stdout=log, stderr=log)
-        until(lambda: is_open(self.port), 30, f"the node listens; log: {self._folder / 'cramped.log'}")
+        until(lambda: is_open(self.port), 60, f"the node listens; log: {self._folder / 'cramped.log'}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,7 +76,7 @@ class CrampedNode:
         """Stop it as systemd does; returns its exit status, None where it had to be killed."""
         self._popen.terminate()
         with suppress(subprocess.TimeoutExpired):
-            return self._popen.wait(20)
+            return self._popen.wait(60)
         self._popen.kill()
         self._popen.wait()
         return None
@@ -121,12 +121,17 @@ class CrampedNode:
         return path
 
     def fill(self) -> Path:
-        """Take whatever is left, to the last page."""
+        """Take whatever is left, to the last page, and what the node gives its ledger when it sees that."""
         path = self._disk / "ballast"
-        with suppress(OSError), path.open("wb", buffering=0) as file:
+        self._fill(path)
+        until(lambda: not self.state.reserve.exists(), 60, "the ledger was given its reserve")
+        self._fill(path)
+        return path
+
+    def _fill(self, path: Path) -> None:
+        with suppress(OSError), path.open("ab", buffering=0) as file:
             while file.write(bytes(4096)) == 4096:
                 pass
-        return path
 
     def take_inodes(self) -> Path:
         """Make files until no more can be made; returns their folder."""

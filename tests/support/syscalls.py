@@ -76,7 +76,7 @@ def _walk(state: Path, options: list[str]) -> Run:
             attached = tracer.stderr.readline()
             assert "attached" in attached, attached
             os.write(gate, b"g")
-            process.join(60)
+            process.join(120)
             if process.exitcode is None:
                 process.kill()
                 process.join()

@@ -30,7 +30,7 @@ class System:
         bundle: Path = BUNDLE,
         forward: Forward = Forward.SEND,
         *,
-        quiet_s: float = 1.0,
+        quiet_s: float = 3.0,  # the views of a study are sent one after the other
         analysis: dict[str, Any] | None = None,
     ) -> None:
         port = free_port()
@@ -61,7 +61,7 @@ class System:
         """Return the node's reports that the PACS holds for a study."""
         return [read_report(dataset) for dataset in self.pacs.datasets(study_instance_uid, "SR")]
 
-    def settle(self, limit_s: float = 60) -> None:
+    def settle(self, limit_s: float = 120) -> None:
         """Wait until every study is closed and answered, and nothing was logged for longer than the quiet period."""
 
         def is_calm() -> bool:
@@ -73,7 +73,7 @@ class System:
 
         until(is_calm, limit_s, "nothing is going on any more")
 
-    def wait_result(self, study: Study, version: int = 1, limit_s: float = 60) -> tuple[dict[str, Any], Reported]:
+    def wait_result(self, study: Study, version: int = 1, limit_s: float = 120) -> tuple[dict[str, Any], Reported]:
         """Wait until a version of a study is in the PACS; returns what the node and what the report say."""
         listed = self.node.wait_versions(study.study_instance_uid, version, limit_s)
 
@@ -81,7 +81,7 @@ class System:
             uids = objects(listed, version)
             return next((r for r in self.reports(study.study_instance_uid) if r.sop_instance_uid in uids), None)
 
-        return listed, until(newest, 20, f"the PACS holds the report of version {version}")
+        return listed, until(newest, 60, f"the PACS holds the report of version {version}")
 
 
 def objects(listed: dict[str, Any], version: int | None = None) -> set[str]:

@@ -90,7 +90,7 @@ def _libraries(folder: Path, major: str) -> Path:
     for name in _LIBRARIES:
         soname = f"lib{name}.so.{major}"
         command = [compiler() or "cc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", str(libraries / soname)]
-        subprocess.run([*command, str(source)], check=True, timeout=60)
+        subprocess.run([*command, str(source)], check=True, timeout=200)
     return libraries
 
 

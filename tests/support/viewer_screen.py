@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 ALIKE = 0.95
 _SERIES = '[data-cy^="study-browser-thumbnail"]'
-_WAIT_S = 30.0
+_WAIT_S = 90.0
 
 
 def keep(page: Page, name: str) -> None:

@@ -92,7 +92,7 @@ def status_of(body: bytes) -> int:
 class RawPeer:
     """One TCP connection to an SCP; source: the loopback address that it comes from."""
 
-    def __init__(self, port: int, source: str = "127.0.0.1", timeout_s: float = 15.0) -> None:
+    def __init__(self, port: int, source: str = "127.0.0.1", timeout_s: float = 60.0) -> None:
         self.sock: socket.socket = socket.create_connection(("127.0.0.1", port), timeout_s, (source, 0))
 
     def __enter__(self) -> Self:
@@ -172,7 +172,7 @@ class RawPeer:
         return False
 
 
-def echo_answered(port: int, source: str = "127.0.0.9", called: bytes = b"DICOMNODE", timeout_s: float = 5.0) -> None:
+def echo_answered(port: int, source: str = "127.0.0.9", called: bytes = b"DICOMNODE", timeout_s: float = 30.0) -> None:
     """Be an honest peer: an association, a C-ECHO, and the release. Raises AssertionError or OSError where it fails."""
     with RawPeer(port, source, timeout_s) as peer:
         peer.associate(called=called)

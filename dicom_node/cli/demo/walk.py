@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _MODALITY_AE = "DEMOMODALITY"
 _STALLED_S = 120.0
 _POLL_S = 0.25
+_PORTS = range(28_000, 32_768)
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -167,12 +169,18 @@ def save_png(capture: FileDataset, path: Path) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return free ports on loopback: held together, so that they differ, and let go just before use."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind((LOOPBACK, 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Return free ports on loopback: held together, so that they differ, and let go just before use.
+
+    Below those that the kernel gives by itself: one of these could go to any connection before it is used.
+    """
+    ports: list[int] = []
+    with ExitStack() as held:
+        for port in random.sample(_PORTS, len(_PORTS)):  # chance, not a secret
+            sock = held.enter_context(socket.socket())
+            with suppress(OSError):
+                sock.bind((LOOPBACK, port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    message = f"{count} free ports between {_PORTS[0]} and {_PORTS[-1]} are needed: end what listens there"
+    raise DemoError(message)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from dicom_node.inference import machine
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -64,8 +63,6 @@ def test_the_deepest_fall_of_free_memory_is_kept(jetson):
 
     with machine.MemoryWatch(jetson) as watch:
         say(3072000)
-        deadline = time.monotonic() + 5
-        while not watch.peak_bytes and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: watch.peak_bytes, 60, "the fall is seen", every_s=0.01)
         say(4096000)
     assert watch.peak_bytes == 1024000 * 1024

@@ -30,7 +30,7 @@ def together(commits, steps):
 
     def first(connection):
         held.set()
-        release.wait(10)
+        release.wait(60)
         audit.note(connection, 0.0, "first")
 
     def attempt(number, step):
@@ -41,14 +41,14 @@ def together(commits, steps):
 
     leader = threading.Thread(target=commits.run, args=(first,))
     leader.start()
-    assert held.wait(10)
+    assert held.wait(60)
     threads = [threading.Thread(target=attempt, args=item) for item in enumerate(steps)]
-    for thread in threads:
+    for number, thread in enumerate(threads, start=1):
         thread.start()
-    until(lambda: len(commits._waiting) == len(steps), 10, "all wait")
+        until(lambda number=number: len(commits._waiting) == number, 60, "it waits, behind those before it")
     release.set()
     for thread in (leader, *threads):
-        thread.join(10)
+        thread.join(60)
     return [outcomes[number] for number in range(len(steps))]
 
 

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from dicom_node.core.errors import NotAnalysable, WorkerCrashed
 from dicom_node.core.findings import ReasonCode
 from dicom_node.part10.decode import decode
 from dicom_node.part10.sandbox import DecodeLimits, DecodePool
+from tests.support.waiting import until
 
 HERE = Path(__file__).parent
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecodePool]:
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-    limits = DecodeLimits(memory_bytes=1024**3, cpu_s=1, wall_s=3.0)
+    limits = DecodeLimits(memory_bytes=1024**3, cpu_s=1, wall_s=6.0)
     with DecodePool(limits, target="decode_targets:misbehave") as pool:
         yield pool
 
@@ -56,7 +56,7 @@ def test_case_c30_a_fault_costs_one_child_and_the_next_image_is_decoded(pool, or
 def test_a_child_killed_between_two_images_is_replaced(pool, order) -> None:
     pool.decode(order("fine"))
     os.kill(pool._child.pid, 9)
-    time.sleep(0.1)
+    os.waitid(os.P_PID, pool._child.pid, os.WEXITED | os.WNOWAIT)
     assert pool.decode(order("fine")).grey.shape == (3, 5)
 
 
@@ -89,11 +89,7 @@ def test_the_child_ends_with_its_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     child = int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).stdout)
-    for _ in range(50):
-        if not _alive(child):
-            return
-        time.sleep(0.1)
-    pytest.fail("the decoder outlived its parent")
+    until(lambda: not _alive(child), 60, "the decoder has ended with its parent")
 
 
 def _alive(process: int) -> bool:

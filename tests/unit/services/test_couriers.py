@@ -28,7 +28,7 @@ class FakeCourier:
         self.seen.append(self.port)
         while not self.stopping.is_set():
             self.stopping.wait(0.01)
-        self.may_end.wait(10)
+        self.may_end.wait(60)
         self.running.remove(self.port)
 
 
@@ -40,17 +40,17 @@ def test_a_changed_destination_is_served_once_the_delivery_in_hand_is_done(tmp_p
     couriers = Couriers(ledger, StateFolders(tmp_path), Bell(), threads, "NODE", time.time)
     before, after = (Hl7Destination(name="ris", kind="hl7", host="h", port=port) for port in (1, 2))
     couriers.apply((before,))
-    until(lambda: FakeCourier.running == [1], 5, "the first runs")
+    until(lambda: FakeCourier.running == [1], 60, "the first runs")
     couriers.apply((after,))
     until(
-        lambda: len([one for one in threading.enumerate() if one.name == "courier-ris-2"]) == 1, 5, "the second waits"
+        lambda: len([one for one in threading.enumerate() if one.name == "courier-ris-2"]) == 1, 60, "the second waits"
     )
     threading.Event().wait(0.2)  # time enough for it to begin, if it did not wait
     assert FakeCourier.seen == [1]
     FakeCourier.may_end.set()
-    until(lambda: FakeCourier.running == [2], 5, "the second runs alone")
+    until(lambda: FakeCourier.running == [2], 60, "the second runs alone")
     couriers.apply(())
-    until(lambda: FakeCourier.running == [], 5, "none runs")
-    threads.join(5)
+    until(lambda: FakeCourier.running == [], 60, "none runs")
+    threads.join(60)
     ledger.close()
     assert not threads.failed

@@ -19,7 +19,7 @@ def test_c39_a_loop_goes_on_when_the_ledger_can_be_written_again(monkeypatch):
             raise LedgerUnavailable
 
     threads.start("loop", loop)
-    threads.join(5.0)
+    threads.join(60.0)
     assert len(tries) == 3
     assert not threads.failed
     assert not threads.stopping.is_set()
@@ -28,7 +28,7 @@ def test_c39_a_loop_goes_on_when_the_ledger_can_be_written_again(monkeypatch):
 def test_any_other_failure_stops_the_whole_node():
     threads = Threads()
     threads.start("loop", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
-    threads.join(5.0)
+    threads.join(60.0)
     assert threads.failed
     assert threads.stopping.is_set()
 

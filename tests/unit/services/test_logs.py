@@ -67,7 +67,7 @@ def test_c50_a_log_that_nobody_reads_holds_nothing_up_and_tells_what_is_missing(
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout.readline() == "done\n"  # although the pipe holds only a few of the lines
         drained = os.read(process.stderr.fileno(), 1 << 20).decode()  # all that it holds: there is room again
-        _, log = process.communicate("\n", timeout=30)
+        _, log = process.communicate("\n", timeout=120)
     log = drained + log
     whole = [line for line in log.splitlines() if line.endswith("}")]  # the one that was begun is left as it is
     events = [json.loads(line) for line in whole]

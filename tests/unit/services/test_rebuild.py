@@ -35,7 +35,7 @@ def begin(tmp_path, monkeypatch):
 
 
 def ended(build):
-    return until(lambda: build._build is None or build._build.poll() is not None, 20, "the build ends", every_s=0.02)
+    return until(lambda: build._build is None or build._build.poll() is not None, 60, "the build ends", every_s=0.02)
 
 
 def test_an_accepted_plan_is_told_once_and_nothing_is_held_against_the_next(begin):

@@ -51,7 +51,7 @@ def test_a_thread_that_ended_is_not_watched_and_one_that_failed_stops_all():
     threads = Threads()
     threads.start("short", lambda: None, turn_s=0)
     threads.start("broken", lambda: 1 / 0, turn_s=0)
-    threads.join(5)
+    threads.join(60)
     assert threads.heartbeats.late() == ()
     assert threads.failed
     assert threads.stopping.is_set()

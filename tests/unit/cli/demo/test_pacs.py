@@ -22,7 +22,7 @@ from dicom_node.part10 import writer
 
 class FakeNode:
     def __init__(self, port: int) -> None:
-        self.peer = Peer("DICOMNODE", "127.0.0.1", port, 5.0)
+        self.peer = Peer("DICOMNODE", "127.0.0.1", port, 60.0)
         self.received: list[Received] = []
         self.arrived = threading.Event()
         self.scp = StorageScp(ScpSettings("DICOMNODE", "127.0.0.1", port), WholeObjects(self.take))
@@ -47,7 +47,7 @@ def test_the_embedded_pacs_stores_and_forwards_what_a_modality_sends(tmp_path: P
     pacs.start(node.peer)
     try:
         send(pacs.peer, "MODALITY", study.objects)
-        assert node.arrived.wait(10)
+        assert node.arrived.wait(60)
         stored = pacs.instances(study.study_uid)
         returned = dcmread(BytesIO(pacs.read(stored[0])))
     finally:
