@@ -33,7 +33,7 @@ class InFile:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Yield the one connection in a transaction; it is held, for to fetch it costs more than to begin and commit."""
+        """Yield the one connection in a transaction; held, since to fetch it costs more than to begin and commit."""
         if self._held is None:
             self._held = self.engine.connect()
         with self._held.begin():
