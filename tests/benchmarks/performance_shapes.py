@@ -18,7 +18,7 @@ _WORKLOADS = {
     "C": "CR in JPEG-LS",
     "D": "CR in JPEG 2000",
 }
-_PEERS = {"orthanc": "Orthanc"}
+_PEERS = {"orthanc": "Orthanc", "bare": "bare Python"}
 _CPU_GOAL_S_PER_GB = 1.0
 _THROUGHPUT_GOAL = 0.9  # of the bare runtime
 _ANSWER_GOALS_MS = {"2 views": 150.0, "3 views": 600.0}
@@ -81,21 +81,22 @@ def _rate(
 
 
 def _costs(key: tuple[str, str, int], of: Mapping[str, list[Mapping[str, Any]]]) -> list[Figure]:
-    """Return latency, CPU and memory of the node, beside storescp's and Orthanc's."""
+    """Return latency, CPU and memory of the node, beside storescp's, Orthanc's and a bare receiver's."""
     made = []
     for name, field, unit, peer in (
         ("p99", "p99_ms", "ms", "storescp"),
         ("CPU", "cpu_s_per_gb", "s/GB", "orthanc"),
+        ("CPU", "cpu_s_per_gb", "s/GB", "bare"),
         ("peak memory", "peak_rss_mb", "MB", "orthanc"),
     ):
         ours, theirs = ([row[field] for row in of.get(who, ()) if row.get(field) is not None] for who in ("node", peer))
-        if not ours:
+        if not ours or (peer == "bare" and not theirs):
             continue
         large = key[0] == "A"
         beside = (
             Peer.of(_PEERS.get(peer, peer), theirs, 1.0 if large and field == "p99_ms" else None) if theirs else None
         )
-        goal = (AT_MOST, _CPU_GOAL_S_PER_GB if large and field == "cpu_s_per_gb" else None)
+        goal = (AT_MOST, _CPU_GOAL_S_PER_GB if large and (field, peer) == ("cpu_s_per_gb", "orthanc") else None)
         made.append(Figure.of(f"{_name(key)}: {name}", unit, ours, goal, beside))
     return made
 

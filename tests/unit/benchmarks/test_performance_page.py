@@ -95,7 +95,7 @@ def test_little_is_enough_for_a_record():
 
 
 def test_the_runs_of_ingest_become_figures_beside_each_receiver(tmp_path):
-    of = {"node": 600.0, "orthanc": 200.0, "storescp": 500.0}
+    of = {"node": 600.0, "orthanc": 200.0, "storescp": 500.0, "bare": 900.0}
     rest = {
         "p99_ms": 9.0,
         "cpu_s_per_gb": 0.7,
@@ -108,9 +108,16 @@ def test_the_runs_of_ingest_become_figures_beside_each_receiver(tmp_path):
     (tmp_path / "ingest.json").write_text(json.dumps(rows))
     record = read(tmp_path / "ingest.json")
     rates = {one.peer.name: (one.value, one.peer.value, one.reached) for one in record.figures if one.unit == "MB/s"}
-    assert rates == {"Orthanc": (600.0, 200.0, True), "storescp": (600.0, 500.0, True)}
+    assert rates == {
+        "Orthanc": (600.0, 200.0, True),
+        "storescp": (600.0, 500.0, True),
+        "bare Python": (600.0, 900.0, None),
+    }
+    costs = [(one.peer.name, one.reached) for one in record.figures if one.unit == "s/GB"]
+    assert costs == [("Orthanc", True), ("bare Python", None)]
     assert record.rounds == 3
-    assert record.curves["Receiving"].lines == {"node": [600.0], "Orthanc": [200.0], "storescp": [500.0]}
+    lines = {"node": [600.0], "Orthanc": [200.0], "storescp": [500.0], "bare Python": [900.0]}
+    assert record.curves["Receiving"].lines == lines
     assert "Orthanc" in record.method
 
 
