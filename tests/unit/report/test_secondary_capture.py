@@ -96,6 +96,17 @@ def test_a_capture_says_how_it_was_made():
     assert not summary.PatientOrientation
 
 
+def test_a_heatmap_over_a_lossy_picture_says_so():
+    """Once lost, always lost (PS3.3 C.7.6.1.1.5); the summary page and a sound picture say nothing of it."""
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": ["9.5", "2"]}
+    summary, heatmap = pages(cases.request(cases.view(cases.P, cases.header(**lossy))))
+    assert heatmap.LossyImageCompression == "01"
+    assert [float(ratio) for ratio in heatmap.LossyImageCompressionRatio] == [9.5, 2.0]
+    sound = cases.view(cases.P, cases.header(LossyImageCompression="00"))
+    for page in (summary, *pages(cases.request(sound))):
+        assert "LossyImageCompression" not in page
+
+
 def test_an_unpaired_body_part_has_no_side():
     assert "Laterality" not in pages(ALL["not-analysed-scope"])[0]
 
