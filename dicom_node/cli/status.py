@@ -72,7 +72,9 @@ def _print(found: dict[str, Any], settings: Settings) -> None:
     elif found["accepting"]:
         print(f"accepting as {node.ae_title}, for {age(found['running_for_s'])} (dicom-node {found['version']})")
     elif found["problem"]:
-        print(f"NOT ACCEPTING: {found['problem']}; peers are told to come back until there is room")
+        failed = found["problem"].startswith("storage failed")
+        until = "the disk works again: `dmesg` may say what it has" if failed else "there is room"
+        print(f"NOT ACCEPTING: {found['problem']}; peers are told to come back until {until}")
     else:
         print("NOT ACCEPTING: paused; `dicom-node queue resume` ends that")
     if "jobs" in found:
