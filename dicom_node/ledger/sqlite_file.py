@@ -36,13 +36,22 @@ class InFile:
         """Yield the one connection in a transaction; held, since to fetch it costs more than to begin and commit."""
         if self._held is None:
             self._held = self.engine.connect()
-        with self._held.begin():
-            yield self._held
+        try:
+            with self._held.begin():
+                yield self._held
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        """Let the pool undo what is open: after a commit that failed SQLAlchemy takes the transaction for ended."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def close(self) -> None:
         """Close the connection."""
-        if self._held is not None:
-            self._held.close()
+        self._give_back()
         self.engine.dispose()
 
     def check(self) -> None:

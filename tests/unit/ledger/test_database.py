@@ -35,6 +35,25 @@ def test_a_failed_transaction_leaves_nothing(tmp_path):
     open_ledger(tmp_path / "ledger.sqlite").close()
 
 
+def test_a_commit_that_fails_keeps_nobody_from_the_next(tmp_path):
+    ledger = open_ledger(tmp_path / "ledger.sqlite")
+
+    def commit_what_may_not_be():
+        with ledger.transaction() as connection:
+            audit.note(connection, 0.0, "undone")
+            connection.exec_driver_sql(
+                "PRAGMA defer_foreign_keys = ON"
+            )  # until the commit, which leaves all of it open
+            connection.exec_driver_sql("INSERT INTO version_instance VALUES (7, 7)")
+
+    with pytest.raises(LedgerUnavailable, match="FOREIGN KEY"):
+        commit_what_may_not_be()
+    with ledger.transaction() as connection:
+        audit.note(connection, 1.0, "done")
+        assert [record.event for record in audit.after(connection, 0, 9)] == ["done"]
+    ledger.close()
+
+
 def test_c41_a_ledger_of_a_later_schema_is_refused(tmp_path):
     open_ledger(tmp_path / "ledger.sqlite").close()
     with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
