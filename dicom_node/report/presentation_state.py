@@ -170,32 +170,36 @@ def _keep_greys(dataset: Dataset, source: Dataset) -> None:
     """Repeat the source's grey scale: a viewer ignores the image's own once it applies a state (PS3.4 N.2)."""
     dataset.PresentationLUTShape = "INVERSE" if is_inverse(source) else "IDENTITY"
     try:
-        lowest = _keep_modality(dataset, source)
-        voi = _voi(source, signed=lowest < 0)
+        lowest, gain = _keep_modality(dataset, source)
+        voi = _voi(source, gain, signed=lowest < 0)
     except (NotAnalysable, KeyError, TypeError, ValueError):  # a broken table must not stop a result
         return
     if voi is not None:
         dataset.SoftcopyVOILUTSequence = [voi]
 
 
-def _keep_modality(dataset: Dataset, source: Dataset) -> float:
-    """Copy the Modality LUT or the rescale; return the lowest value that can come out of it."""
+def _keep_modality(dataset: Dataset, source: Dataset) -> tuple[float, float]:
+    """Copy the Modality LUT or the rescale; return the lowest value that can come out of it, and the table's gain.
+
+    The values of a table are spread, and a window with them, but not where a VOI LUT counts in them.
+    """
     signed = text_of(source, "PixelRepresentation") == "1"
     tables = items_of(source, "ModalityLUTSequence")
     if tables:
-        table = _table(tables[0], source, signed=signed, spread=False)
+        spread = not items_of(source, "VOILUTSequence")
+        table, gain = _table(tables[0], source, signed=signed, spread=spread)
         table.ModalityLUTType = _unit(tables[0], "ModalityLUTType")
         dataset.ModalityLUTSequence = [table]
-        return 0.0
+        return 0.0, gain
     stored = text_of(source, "BitsStored")
     bits = int(stored) if stored.isdigit() and int(stored) else 16
     ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     slope, intercept = _decimal(source, "RescaleSlope"), _decimal(source, "RescaleIntercept")
     if slope is None or intercept is None or slope == 0.0:
-        return float(ends[0])
+        return float(ends[0]), 1.0
     dataset.RescaleIntercept, dataset.RescaleSlope = _written(intercept), _written(slope)
     dataset.RescaleType = _unit(source, "RescaleType")
-    return min(slope * end + intercept for end in ends)
+    return min(slope * end + intercept for end in ends), 1.0
 
 
 def _unit(source: Dataset, keyword: str) -> str:
@@ -204,45 +208,41 @@ def _unit(source: Dataset, keyword: str) -> str:
     return word if word in _UNITS else "US"
 
 
-def _voi(source: Dataset, *, signed: bool) -> Dataset | None:
-    """Return the source's first VOI LUT or window as our own pictures apply it, None where it has none."""
+def _voi(source: Dataset, gain: float, *, signed: bool) -> Dataset | None:
+    """Return the source's first VOI LUT or window as our own pictures apply it, None where it has none.
+
+    gain: what the values that it counts in were multiplied by.
+    """
     tables = items_of(source, "VOILUTSequence")
     item = Dataset()
     if tables:
-        item.VOILUTSequence = [_table(tables[0], source, signed=signed, spread=True)]
+        item.VOILUTSequence = [_table(tables[0], source, signed=signed, spread=True)[0]]
         return item
     center, width = _decimal(source, "WindowCenter"), _decimal(source, "WindowWidth")
     function = code_string(source, "VOILUTFunction") or "LINEAR"
     smallest = 1.0 if function == "LINEAR" else np.finfo(float).tiny
     if center is None or width is None or width < smallest:
-        return _whole_range(source)
-    item.WindowCenter, item.WindowWidth = _written(center), _written(width)
+        return None
+    # A linear window begins half a value below its first one (PS3.3 C.11.2.1.2.1), an exact one does not.
+    half, one = (0.5, 1.0) if function == "LINEAR" else (0.0, 0.0)
+    item.WindowCenter = _written((center - half) * gain + half)
+    item.WindowWidth = _written((width - one) * gain + one)
     if function in {"SIGMOID", "LINEAR_EXACT"}:
         item.VOILUTFunction = function
     return item
 
 
-def _whole_range(source: Dataset) -> Dataset | None:
-    """Return the range of a Modality LUT that no window follows, as a window; None where there is no such table."""
-    tables = items_of(source, "ModalityLUTSequence")
-    if not tables:
-        return None
-    bits = int(tables[0]["LUTDescriptor"].value[2])
-    item = Dataset()
-    item.WindowCenter, item.WindowWidth = _written(float(1 << (bits - 1))), _written(float(1 << bits))
-    return item
+def _table(item: Dataset, source: Dataset, *, signed: bool, spread: bool) -> tuple[Dataset, float]:
+    """Return a look-up table anew, 16-bit words in little endian whatever its source kept it in, and its entries' gain.
 
-
-def _table(item: Dataset, source: Dataset, *, signed: bool, spread: bool) -> Dataset:
-    """Return a look-up table anew: 16-bit words in little endian, whatever its source kept it in.
-
-    A table of a presentation state has entries of 8 or 16 bits. Entries of fewer are spread over all 16 where they are
-    grey levels, a share of the greatest (VOI), and kept where their values are what a window counts in (modality).
+    A table of a presentation state has entries of 8 or 16 bits. With `spread`, entries of fewer bits are spread over
+    all 16; without, they keep their values, which something else counts in.
     """
     big = str(getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", "")) == _BIG_ENDIAN
     entries, first, bits = lookup_table(item, signed=signed, little_endian=not big)
-    if spread:
-        entries = np.round(entries * (_WORD / ((1 << bits) - 1)))
+    # As in our own pictures: some writers name fewer bits than their entries use.
+    gain = _WORD / max((1 << bits) - 1, float(entries.max())) if spread else 1.0
+    entries = np.round(entries * gain)
     copy = Dataset()
     count = len(entries) & 0xFFFF  # 65,536 is written as 0
     if first < 0:
@@ -251,7 +251,7 @@ def _table(item: Dataset, source: Dataset, *, signed: bool, spread: bool) -> Dat
     else:
         copy.add_new("LUTDescriptor", "US", [count, first, _WORD_BITS])
     copy.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
-    return copy
+    return copy, gain
 
 
 def _decimal(source: Dataset, keyword: str) -> float | None:

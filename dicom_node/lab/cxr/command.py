@@ -128,7 +128,10 @@ def _without_folders(words: list[str]) -> list[str]:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0.0 <= value <= 1.0:
         message = f"{text} is no share from 0 to 1"
         raise argparse.ArgumentTypeError(message)

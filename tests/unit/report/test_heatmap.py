@@ -56,9 +56,12 @@ def test_a_map_without_positive_evidence_leaves_the_picture_grey():
     assert (blend(grey, share_of_maximum(flat, 300, 300)) == np.repeat(grey[:, :, None], 3, axis=2)).all()
 
 
-def test_heat_on_the_padding_is_not_drawn():
-    shown = one_hot(120, 40, (3, 0))  # a narrow image: the first columns of cells are padding only
-    assert share_of_maximum(shown, 120, 40).max() == 0.0
+@pytest.mark.parametrize(
+    ("shape", "cell"), [((120, 40), (3, 1)), ((120, 40), (3, 4)), ((40, 120), (1, 3)), ((40, 120), (4, 3))]
+)
+def test_heat_on_the_padding_is_not_drawn(shape, cell):
+    shown = one_hot(*shape, cell)  # a narrow image: the cells right beside it see padding only
+    assert share_of_maximum(shown, *shape).max() == 0.0
 
 
 def test_not_a_number_is_no_heat():

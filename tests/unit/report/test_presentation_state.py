@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
 from dicom_node.core.findings import Region
+from dicom_node.part10.greyscale import grey_table
 from dicom_node.part10.writer import encode
 from dicom_node.report.package import compose
 from dicom_node.report.presentation_state import presentation_states
@@ -154,14 +156,31 @@ def test_tables_are_written_anew_in_little_endian(big):
     assert np.frombuffer(table.LUTData, "<u2").tolist() == [0, 80, 14403, 65535]
 
 
-@pytest.mark.parametrize("window", [{}, {"WindowCenter": "900", "WindowWidth": "700"}])
-def test_a_modality_table_keeps_its_values_and_what_they_range_over(window):
-    entries = [0, 5, 900, 4095]
-    state = only(positive(ModalityLUTSequence=[_lut(0, entries)], **window))
-    table, voi = state.ModalityLUTSequence[0], state.SoftcopyVOILUTSequence[0]
-    assert list(table.LUTDescriptor) == [4, 0, 16]
-    assert np.frombuffer(table.LUTData, "<u2").tolist() == entries
-    assert (voi.WindowCenter, voi.WindowWidth) == ((900, 700) if window else (2048, 4096))
+@pytest.mark.parametrize(
+    "window",
+    [
+        {},
+        {"WindowCenter": "900", "WindowWidth": "700"},
+        {"WindowCenter": "900", "WindowWidth": "700", "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": "900", "WindowWidth": "700", "VOILUTFunction": "SIGMOID"},
+        {"VOILUTSequence": [_lut(0, [*range(0, 8192, 2)])]},
+    ],
+)
+def test_a_modality_table_and_what_follows_it_show_the_same_greys(window):
+    source = cases.header(ModalityLUTSequence=[_lut(0, [0, 700, 1000, 4095])], **window)
+    state = only(cases.request(cases.view(cases.P, source)))
+    assert list(state.ModalityLUTSequence[0].LUTDescriptor) == [4, 0, 16]
+    shown = copy(source)
+    shown.ModalityLUTSequence = state.ModalityLUTSequence
+    for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"):
+        shown.pop(keyword, None)
+    shown.update((state.get("SoftcopyVOILUTSequence") or [Dataset()])[0])
+    codes = np.arange(4.0)
+    wanted, found = (
+        grey_table(dataset, codes, lambda: codes >= 0, little_endian=True).astype(int) for dataset in (source, shown)
+    )
+    assert len(set(wanted)) > 1
+    assert np.abs(wanted - found).max() <= 16
 
 
 @pytest.mark.parametrize("descriptor", [[900, 0, 12], [3, 0, 40], None])
