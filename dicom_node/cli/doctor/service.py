@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,11 +18,22 @@ _OLDEST_SYSTEMD = 247  # LoadCredential
 
 
 def config_file(patient: Patient) -> Finding:
-    """Check that the file is good, and only root may change it."""
+    """Check that the file is good, that only root may change it, and that the service may read it."""
     name, file = "configuration", patient.config
-    if file.stat().st_mode & 0o002:
+    found = file.stat()
+    if found.st_mode & 0o002:
         return bad(name, f"{file} may be changed by everybody", f"chmod 640 {file}")
+    if patient.folders.root.exists() and not _may_read(found, patient.folders.root.stat()):
+        do = f"chgrp --reference={patient.folders.root} {file}; chmod 640 {file}"
+        return bad(name, f"{file} may not be read by the service's user, so the next start fails", do)
     return good(name, str(file))
+
+
+def _may_read(file: os.stat_result, service: os.stat_result) -> bool:
+    """Tell whether the user and group that own the state folder may read a file."""
+    if service.st_uid in {0, file.st_uid}:
+        return service.st_uid == 0 or bool(file.st_mode & 0o400)
+    return bool(file.st_mode & (0o040 if file.st_gid == service.st_gid else 0o004))
 
 
 def node(patient: Patient) -> Finding:
