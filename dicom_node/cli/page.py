@@ -63,7 +63,7 @@ def _add_user(password_file: str, name: str, state_dir: Path) -> int:
 
 
 def _hand_over(file: Path, state_dir: Path) -> None:
-    """Give a file that root has written to the user of the page, the owner of the state folder: nobody else reads it."""
+    """Give a file that root has written to the page's user, who owns the state folder: nobody else may read it."""
     if os.geteuid() == 0 and state_dir.exists():
         service = state_dir.stat()
         os.chown(file, service.st_uid, service.st_gid)
