@@ -12,6 +12,7 @@ from dicom_node.cli.toml_text import replace_values
 from dicom_node.cli.words import print_json
 from dicom_node.core.errors import BundleError, SettingsError
 from dicom_node.inference.bundle import load_bundle
+from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services.noting import note_by_hand
 
@@ -96,6 +97,12 @@ def _list(settings: configuration.Settings, *, as_json: bool) -> int:
     return exits.GOOD
 
 
+def _lasting(folder: Path) -> Path:
+    """Return the installation's own copy of the same bundle, where it has one: an earlier version's goes some day."""
+    own = configuration.installed_bundle_folder().parent / folder.name
+    return own if own.is_dir() and bundle_digest(own) == bundle_digest(folder) else folder
+
+
 def _change(config: Path, folder: Path, sha256: str) -> None:
     """Write a bundle and its digest into a configuration, whose owner, group and mode stay."""
     text, was = config.read_text(encoding="utf-8"), config.stat()
@@ -129,7 +136,7 @@ def _switch(arguments: argparse.Namespace, settings: configuration.Settings) -> 
         message = "dicom-node bundle switch needs a folder or a name; `dicom-node bundle list` shows them"
         raise SettingsError(message)
     named = [folder for folder in folders(settings) if folder.name == arguments.bundle]
-    folder = named[0] if named else Path(arguments.bundle)
+    folder = _lasting(named[0]) if named else Path(arguments.bundle)
     bundle = load_bundle(folder, None)
     _change(arguments.config, folder.resolve(), bundle.sha256)
     told = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.sha256}) from the next start on"

@@ -10,10 +10,12 @@ from pathlib import Path
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
 from dicom_node.core.errors import BundleError
 from dicom_node.inference.bundle import load_bundle
+from dicom_node.settings import installed_bundle_folder
 
 _UNITS = ("dicom-node.socket", "dicom-node.service", "dicom-node-worker@1.service")
 _UNIT_FOLDERS = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 _DESCRIPTORS = 256
+_VERSIONS = Path("/opt/dicom-node")
 _OLDEST_SYSTEMD = 247  # LoadCredential
 
 
@@ -72,6 +74,10 @@ def bundle(patient: Patient) -> Finding:
         return bad(name, str(error), "`dicom-node bundle list` names the others; without one nothing is analysed")
     if patient.status and patient.status["bundle_sha256"] != found.sha256:
         return bad(name, "the node runs with another one", "systemctl restart dicom-node.target")
+    own = installed_bundle_folder().parent
+    if _VERSIONS in analysis.bundle.parents and analysis.bundle.parent != own:
+        do = f"`dicom-node bundle switch {analysis.bundle.name}` names the one of this version"
+        return note(name, f"{analysis.bundle} is another version's, and goes with it at an upgrade", do)
     if not analysis.bundle_sha256:
         do = f'set analysis.bundle_sha256 = "{found.sha256}", so that no other is ever used'
         return note(name, f"{found.manifest.name} {found.manifest.version}, verified, not pinned", do)

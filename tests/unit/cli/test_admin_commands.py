@@ -171,7 +171,9 @@ def test_bundle_switch_verifies_first_and_pins(config, capsys, tmp_path):
     assert Path(config).read_text() == before
 
 
-def test_bundle_switch_leaves_owner_group_and_mode_and_names_the_installations_own_for_good(config, monkeypatch):
+def test_bundle_switch_leaves_owner_group_and_mode_and_names_the_installations_own_for_good(
+    config, monkeypatch, tmp_path_factory
+):
     file = Path(config)
     file.chmod(0o640)
     given = []
@@ -183,6 +185,11 @@ def test_bundle_switch_leaves_owner_group_and_mode_and_names_the_installations_o
     assert was.st_mode & 0o777 == 0o640
     # An absolute one would lead into the folder of this version, which an upgrade removes some day.
     assert 'bundle = "engines/compact-fracatlas"' in file.read_text()
+    earlier = shutil.copytree(installed_bundle_folder(), tmp_path_factory.mktemp("0.0.9") / "compact-fracatlas")
+    file.write_text(file.read_text().replace("engines/compact-fracatlas", str(earlier)))
+    assert main(["bundle", "switch", earlier.name, "--config", config]) == exits.GOOD
+    assert 'bundle = "engines/compact-fracatlas"' in file.read_text(), "not the earlier version's folder"
+    del given[1:]
     assert sorted(path.name for path in file.parent.iterdir()) == ["node.toml"]
 
 
