@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from dicom_node.cli.toml_text import replace_values
 from dicom_node.cli.words import print_json
 from dicom_node.core.errors import BundleError, SettingsError
 from dicom_node.inference.bundle import load_bundle
+from dicom_node.inference.bundle_digest import bundle_digest
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services.noting import note_by_hand
 
@@ -95,6 +97,31 @@ def _list(settings: configuration.Settings, *, as_json: bool) -> int:
     return exits.GOOD
 
 
+def _lasting(folder: Path) -> Path:
+    """Return the installation's own copy of the same bundle, where it has one: an earlier version's goes some day."""
+    own = configuration.installed_bundle_folder().parent / folder.name
+    return own if own.is_dir() and bundle_digest(own) == bundle_digest(folder) else folder
+
+
+def _change(config: Path, folder: Path, sha256: str) -> None:
+    """Write a bundle and its digest into a configuration, whose owner, group and mode stay."""
+    text, was = config.read_text(encoding="utf-8"), config.stat()
+    temporary = config.with_name(f".{config.name}.new")
+    try:
+        for name in (f"{folder.parent.name}/{folder.name}", str(folder)):
+            # One of the installation's own goes by the short name: its folder is another after an upgrade.
+            values = {"bundle": name, "bundle_sha256": sha256}
+            temporary.write_text(replace_values(text, "analysis", values), encoding="utf-8")
+            if configuration.load(temporary).analysis.bundle.resolve() == folder:
+                break
+        temporary.chmod(was.st_mode & 0o777)
+        if os.geteuid() == 0:
+            os.chown(temporary, was.st_uid, was.st_gid)
+        temporary.replace(config)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _row(folder: Path, settings: configuration.Settings) -> dict[str, Any]:
     used = folder.resolve() == settings.analysis.bundle.resolve()
     try:
@@ -109,19 +136,9 @@ def _switch(arguments: argparse.Namespace, settings: configuration.Settings) -> 
         message = "dicom-node bundle switch needs a folder or a name; `dicom-node bundle list` shows them"
         raise SettingsError(message)
     named = [folder for folder in folders(settings) if folder.name == arguments.bundle]
-    folder = named[0] if named else Path(arguments.bundle)
+    folder = _lasting(named[0]) if named else Path(arguments.bundle)
     bundle = load_bundle(folder, None)
-    text = arguments.config.read_text(encoding="utf-8")
-    values = {"bundle": str(folder.resolve()), "bundle_sha256": bundle.sha256}
-    temporary = arguments.config.with_name(f".{arguments.config.name}.new")
-    temporary.write_text(replace_values(text, "analysis", values), encoding="utf-8")
-    temporary.chmod(arguments.config.stat().st_mode & 0o777)
-    try:
-        configuration.load(temporary)
-    except SettingsError:
-        temporary.unlink()
-        raise
-    temporary.replace(arguments.config)
+    _change(arguments.config, folder.resolve(), bundle.sha256)
     told = f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.sha256}) from the next start on"
     note_by_hand(StateFolders.of(settings.node), "bundle.switched", told)  # without a ledger: the start says it
     if arguments.json:

@@ -56,6 +56,12 @@ def proofs(states: dict[str, int]) -> str:
 
 
 def _object(kind: str, slot: dict[str, Any]) -> str:
+    """Return what was stored, and the answer of a PACS that changed something in it, or had it before."""
+    told = f" (answered 0x{slot['status']:04X})" if slot.get("status") else ""
+    return f"{_name(kind, slot)}{told}"
+
+
+def _name(kind: str, slot: dict[str, Any]) -> str:
     if kind == "sr":
         return f"report {_SR_NAMES.get(slot['sop_class_uid'], slot['sop_class_uid'])}"
     if kind == "pr":

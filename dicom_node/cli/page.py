@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,14 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
         message = "the status page needs the extra `web`: pip install 'dicom-node[web]'"
         raise SettingsError(message)
     if arguments.add_user:
-        return _add_user(settings.page.password_file, arguments.add_user)
+        return _add_user(settings.page.password_file, arguments.add_user, settings.node.state_dir)
     from dicom_node.services import logs, page  # noqa: PLC0415 - needs the extra
 
     logs.configure(settings.log, "page")
     return page.serve(settings, arguments.config)
 
 
-def _add_user(password_file: str, name: str) -> int:
+def _add_user(password_file: str, name: str, state_dir: Path) -> int:
     from dicom_node.web.login import hash_line  # noqa: PLC0415 - as above
 
     if not password_file:
@@ -52,10 +53,17 @@ def _add_user(password_file: str, name: str) -> int:
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     lines = [line for line in kept if line.partition(":")[0] != name] + [hash_line(name, password)]
     temporary = file.with_name(f".{file.name}.new")
+    temporary.unlink(missing_ok=True)
     temporary.touch(0o600)
     temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if file.exists():
-        temporary.chmod(file.stat().st_mode)
+    _hand_over(temporary, state_dir)
     temporary.replace(file)
     print(f"{file}: {name} may look now; restart the page: systemctl restart dicom-node-page")
     return exits.GOOD
+
+
+def _hand_over(file: Path, state_dir: Path) -> None:
+    """Give a file that root has written to the page's user, who owns the state folder: nobody else may read it."""
+    if os.geteuid() == 0 and state_dir.exists():
+        service = state_dir.stat()
+        os.chown(file, service.st_uid, service.st_gid)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ACTIONS = ("list", "retry", "park", "drain", "resume")
 _POLL_S = 0.5
+_DONE = {"retry": "to be tried now", "park": "parked", "revive": "taken up again"}
 _EPILOG = """list    what waits, oldest first, parked ones too
 retry   try now what waits for its next try, and what was parked; of one study, or of all
 park    keep what waits from being tried until `retry`; of one study, or of all
@@ -65,9 +66,8 @@ def change(control: Path, command: str, study: str, *, as_json: bool) -> int:
     if as_json:
         print_json(answer)
     else:
-        print(
-            f"{command}: {counted(answer['jobs'], 'job')}, {counted(answer['deliveries'], 'delivery')}{asked(answer)}"
-        )
+        done = _DONE.get(command, command)
+        print(f"{done}: {counted(answer['jobs'], 'job')}, {counted(answer['deliveries'], 'delivery')}{asked(answer)}")
     return exits.GOOD
 
 

@@ -55,7 +55,7 @@ def connect(peer: Peer) -> socket.socket:
             cause = getattr(error, "verify_message", "") or error.reason or type(error).__name__
             message = f"{peer} and we agree on no TLS ({cause}): check its certificate, ours, and who vouches for each"
         else:
-            cause = type(error).__name__
+            cause = "nobody knows its name" if isinstance(error, socket.gaierror) else type(error).__name__
             message = f"{peer} cannot be reached ({cause}): check that it runs and that host and port are right"
         raise DestinationUnavailable(message) from error
 

@@ -6,7 +6,8 @@ import io
 import sqlite3
 import subprocess
 import tarfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -80,6 +81,19 @@ def planted(sop_instance: str) -> Dataset:
     return ds
 
 
+def asked_of_the_page(port: int) -> list[int]:
+    """Return how the page answers requests with canaries in everything that a browser chooses."""
+    words = {name: f"{CANARY}9{n}" for n, name in enumerate(("User-Agent", "Cookie", "Authorization", "Referer"))}
+    answers = []
+    for method, path in (("GET", f"/studies/{CANARY}94?name={CANARY}95"), ("POST", f"/echo/{CANARY}96"), (CANARY, "/")):
+        with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request(method, path, f"token={CANARY}97", words)
+            answers.append(connection.getresponse().status)
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", "/", headers={"Host": f"{CANARY}98.example"})
+        return [*answers, connection.getresponse().status]
+
+
 def _element(keyword: str) -> object:
     ds = Dataset()
     setattr(ds, keyword, f"{CANARY.upper()} {keyword[:6]}"[:16])
@@ -119,6 +133,7 @@ def lived(tmp_path_factory, bundle):
     until(lambda: node.events("result.published"), 60, "a result was made")
     until(lambda: [event for event in node.events("delivery.done") if event["destination"] == "copies"], 60, "a copy")
     until(lambda: is_open(node.settings["page"]["port"]), 60, "the page is served")
+    assert all(status >= 400 for status in asked_of_the_page(node.settings["page"]["port"]))
     yield node
     node.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,19 +10,32 @@ from pathlib import Path
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
 from dicom_node.core.errors import BundleError
 from dicom_node.inference.bundle import load_bundle
+from dicom_node.settings import installed_bundle_folder
 
 _UNITS = ("dicom-node.socket", "dicom-node.service", "dicom-node-worker@1.service")
 _UNIT_FOLDERS = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 _DESCRIPTORS = 256
+_VERSIONS = Path("/opt/dicom-node")
 _OLDEST_SYSTEMD = 247  # LoadCredential
 
 
 def config_file(patient: Patient) -> Finding:
-    """Check that the file is good, and only root may change it."""
+    """Check that the file is good, that only root may change it, and that the service may read it."""
     name, file = "configuration", patient.config
-    if file.stat().st_mode & 0o002:
+    found = file.stat()
+    if found.st_mode & 0o002:
         return bad(name, f"{file} may be changed by everybody", f"chmod 640 {file}")
+    if patient.folders.root.exists() and not _may_read(found, patient.folders.root.stat()):
+        do = f"chgrp --reference={patient.folders.root} {file}; chmod 640 {file}"
+        return bad(name, f"{file} may not be read by the service's user, so the next start fails", do)
     return good(name, str(file))
+
+
+def _may_read(file: os.stat_result, service: os.stat_result) -> bool:
+    """Tell whether the user and group that own the state folder may read a file."""
+    if service.st_uid in {0, file.st_uid}:
+        return service.st_uid == 0 or bool(file.st_mode & 0o400)
+    return bool(file.st_mode & (0o040 if file.st_gid == service.st_gid else 0o004))
 
 
 def node(patient: Patient) -> Finding:
@@ -60,6 +74,10 @@ def bundle(patient: Patient) -> Finding:
         return bad(name, str(error), "`dicom-node bundle list` names the others; without one nothing is analysed")
     if patient.status and patient.status["bundle_sha256"] != found.sha256:
         return bad(name, "the node runs with another one", "systemctl restart dicom-node.target")
+    own = installed_bundle_folder().parent
+    if _VERSIONS in analysis.bundle.parents and analysis.bundle.parent != own:
+        do = f"`dicom-node bundle switch {analysis.bundle.name}` names the one of this version"
+        return note(name, f"{analysis.bundle} is another version's, and goes with it at an upgrade", do)
     if not analysis.bundle_sha256:
         do = f'set analysis.bundle_sha256 = "{found.sha256}", so that no other is ever used'
         return note(name, f"{found.manifest.name} {found.manifest.version}, verified, not pinned", do)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 from dicom_node.cli import exits
 from dicom_node.cli import main as program
 from dicom_node.cli.doctor.command import CHECKS
+from dicom_node.cli.doctor.service import _may_read
 from dicom_node.cli.main import COMMANDS, build_parser, main
 from dicom_node.cli.selftest import KNOWN
 from dicom_node.cli.toml_text import enable_block, replace_values
@@ -167,6 +169,43 @@ def test_bundle_switch_verifies_first_and_pins(config, capsys, tmp_path):
     before = Path(config).read_text()
     assert main(["bundle", "switch", str(copy), "--config", config]) == exits.FAILED
     assert Path(config).read_text() == before
+
+
+def test_bundle_switch_leaves_owner_group_and_mode_and_names_the_installations_own_for_good(
+    config, monkeypatch, tmp_path_factory
+):
+    file = Path(config)
+    file.chmod(0o640)
+    given = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda path, owner, group: given.append((Path(path).name, owner, group)))
+    assert main(["bundle", "switch", installed_bundle_folder().name, "--config", config]) == exits.GOOD
+    was = file.stat()
+    assert given == [(f".{file.name}.new", was.st_uid, was.st_gid)], "the service still reads it"
+    assert was.st_mode & 0o777 == 0o640
+    # An absolute one would lead into the folder of this version, which an upgrade removes some day.
+    assert 'bundle = "engines/compact-fracatlas"' in file.read_text()
+    earlier = shutil.copytree(installed_bundle_folder(), tmp_path_factory.mktemp("0.0.9") / "compact-fracatlas")
+    file.write_text(file.read_text().replace("engines/compact-fracatlas", str(earlier)))
+    assert main(["bundle", "switch", earlier.name, "--config", config]) == exits.GOOD
+    assert 'bundle = "engines/compact-fracatlas"' in file.read_text(), "not the earlier version's folder"
+    del given[1:]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["node.toml"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "may"),
+    [
+        (0o640, 0, 995, True),  # as the package and `init` leave it
+        (0o640, 0, 0, False),
+        (0o644, 0, 0, True),
+        (0o600, 995, 995, True),
+        (0o200, 995, 995, False),
+    ],
+)
+def test_doctor_sees_whether_the_service_may_read_its_configuration(mode, owner, group, may):
+    service = os.stat_result((0o40700, 0, 0, 0, 995, 995, 0, 0, 0, 0))
+    assert _may_read(os.stat_result((0o100000 | mode, 0, 0, 0, owner, group, 0, 0, 0, 0)), service) is may
 
 
 def test_c51_the_support_bundle_holds_nothing_of_a_patient(config, capsys, tmp_path):

@@ -79,6 +79,8 @@ def test_words_for_what_was_sent_and_what_is_taken():
     nothing = {"slot": "sr", "sop_class_uid": None, "transfer_syntax_uid": None, "note": "not accepted"}
     assert sent([page, page, state, nothing]) == "2 x page compressed; presentation state; no report (not accepted)"
     assert sent([{"slot": "hl7", "sop_class_uid": None, "note": "acknowledged with AA"}]) == "acknowledged with AA"
+    coerced = [page | {"status": 0xB000}, page | {"status": 0}]
+    assert sent(coerced) == "page compressed (answered 0xB000); page compressed"
     assert takes([]) == ""
     assert takes([(SC, JPEG_LS), (SC, EXPLICIT), (PR, EXPLICIT)]) == (
         "report: none; pages: compressed or uncompressed; presentation states: yes"

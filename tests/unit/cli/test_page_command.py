@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,10 +29,19 @@ def add(config, name: str, password: str, monkeypatch) -> int:
 
 
 def test_a_user_is_added_and_a_password_replaced(config, monkeypatch):
+    given = []
+    config.write_text(config.read_text() + "[node]\nstate_dir = 'state'\n")
+    (config.parent / "state").mkdir()
+    service = os.stat_result((0o40700, 0, 0, 0, 7, 8, 0, 0, 0, 0))
+    state_of = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **more: service if path.name == "state" else state_of(path, **more))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda _path, owner, group: given.append((owner, group)))
     for name, password in (("anna", "first"), ("otto", "his"), ("anna", "second")):
         assert add(config, name, password, monkeypatch) == exits.GOOD
     file = config.parent / "users"
     assert (file.stat().st_mode & 0o777, file.read_text().count("anna:")) == (0o600, 1)
+    assert given == [(7, 8)] * 3, "the page's own user may read it"
     assert "second" not in file.read_text()
     login = Login(file)
     monkeypatch.setattr("dicom_node.web.login.time.sleep", lambda _s: None)

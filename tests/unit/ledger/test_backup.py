@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -79,6 +82,23 @@ def test_a_backup_that_was_altered_or_is_not_whole_is_refused(folders, tmp_path)
     with pytest.raises(LedgerError, match="no whole backup"):
         put_back(tmp_path / "backup", StateFolders(tmp_path / "elsewhere"), 200.0)
     assert not (tmp_path / "elsewhere" / "ledger.sqlite").exists()
+
+
+def test_a_ledger_whose_trail_is_not_sound_is_neither_backed_up_nor_put_back(folders, tmp_path):
+    back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
+    forged = tmp_path / "backup" / "ledger.sqlite"
+    for file in (folders.ledger, forged):
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("UPDATE audit SET detail = 'never happened' WHERE seq = 1")
+            connection.commit()
+    listed = json.loads((tmp_path / "backup" / "backup.json").read_text())
+    listed["sha256"]["ledger.sqlite"] = hashlib.sha256(forged.read_bytes()).hexdigest()
+    (tmp_path / "backup" / "backup.json").write_text(json.dumps(listed))
+    with pytest.raises(LedgerError, match="record 1: was changed"):
+        back_up(folders, tmp_path / "node.toml", tmp_path / "another")
+    assert not (tmp_path / "another").exists()
+    with pytest.raises(LedgerError, match="record 1: was changed"):
+        put_back(tmp_path / "backup", StateFolders(tmp_path / "elsewhere"), 200.0)
 
 
 def test_c41_a_lost_ledger_is_put_back_beside_its_spool_and_its_stale_log_is_not_played_into_it(folders, tmp_path):

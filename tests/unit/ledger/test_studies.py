@@ -177,6 +177,15 @@ def test_another_bundle_after_a_restart_answers_what_is_not_published(ledger):
         assert len(results.to_compose(connection, compose.version_id, "another").views) == 1
 
 
+def test_c34_a_published_object_is_known_as_our_own_by_its_uid_whoever_it_says_made_it(ledger):
+    receive(ledger, "1.1", 100.0)
+    close(ledger, 200.0)
+    assert answer_all(ledger, 200.0) == 1
+    with ledger.transaction() as connection:
+        assert instances.is_own_result(connection, "2.25.1")
+        assert not instances.is_own_result(connection, "1.1")
+
+
 def test_a_bundle_that_is_switched_and_switched_back_answers_every_view(ledger):
     """The other bundle's worker took the job that was queued for the first one."""
     receive(ledger, "1.1", 100.0)
