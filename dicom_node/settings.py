@@ -246,7 +246,7 @@ def load(path: Path) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: cannot be read ({error.__class__.__name__}); give an existing TOML file with --config"
+        message = f"{path}: {_why_unread(error)}"
         raise SettingsError(message) from error
     try:
         raw = tomllib.loads(text)
@@ -261,6 +261,15 @@ def load(path: Path) -> Settings:
             "\n".join(_explain((path, text), problem, sources) for problem in error.errors())
         ) from error
     return _resolved(settings, path.resolve().parent)
+
+
+def _why_unread(error: Exception) -> str:
+    """Return why a configuration file could not be read, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; `sudo dicom-node init` writes one, and --config names one elsewhere"
+    if isinstance(error, PermissionError):
+        return "may not be read by this user: run it with sudo"
+    return f"cannot be read ({type(error).__name__}); give an existing TOML file with --config"
 
 
 def _override(raw: dict[str, Any], path: Path) -> dict[tuple[str | int, ...], str]:

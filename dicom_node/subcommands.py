@@ -41,3 +41,11 @@ def run_subcommand(args: argparse.Namespace, name: str, modules: Mapping[str, st
     """Run the chosen subcommand and return its exit status."""
     module = importlib.import_module(modules[getattr(args, f"{name}_command")])
     return int(module.run(getattr(args, f"{name}_arguments")))
+
+
+def count(text: str) -> int:
+    """Return an option's value as a whole number of at least 1, for argparse to refuse any other."""
+    if not text.isdecimal() or int(text) < 1:
+        message = f"{text} is no whole number from 1 up"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)

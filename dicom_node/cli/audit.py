@@ -17,6 +17,7 @@ from dicom_node.services.auditing import parse_head, read_heads
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action", choices=("verify", "show", "export"), help="check the chain, list it, or write it out"
     )
-    parser.add_argument("study", nargs="?", default="", help="Study Instance UID: only its records (show, export)")
+    parser.add_argument(
+        "study", nargs="?", default="", help="UID of a study or an instance: only its records (show, export)"
+    )
     parser.add_argument("--last", type=int, default=0, metavar="N", help="only the newest N records (show, export)")
     parser.add_argument(
         "--head",
@@ -49,7 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"--head: {error}\n")
             return 2
         return _verify(overview, [*read_heads(folders.audit_heads), *noted], as_json=arguments.json)
-    records = overview.trail(arguments.study, arguments.last)
+    records: Iterable[Record] = overview.trail(arguments.study, arguments.last)
+    if arguments.study:
+        records = list(records) or overview.trail_of_instance(arguments.study)
+        if not records:
+            sys.stderr.write(f"{arguments.study}: no record names it, as a study or as an instance\n")
+            return 1
     if arguments.action == "export":
         for record in records:
             _export(record, arguments.format, settings.node.ae_title)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dicom_node import overrides
 from dicom_node import settings as configuration
 from dicom_node.cli.doctor.unheard import unheard
-from dicom_node.cli.words import print_json
+from dicom_node.cli.words import lasts, print_json
 from dicom_node.core.running import EARLIEST
 from dicom_node.destination_settings import address_of
 from dicom_node.dimse import tls
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     node = settings.node
     left = _days_left(node.tls) if node.tls is not None else None
     if arguments.json:
-        facts = {"config": str(arguments.config), "tls_days_left": left, "warnings": _warnings(settings)}
+        facts = {"config": str(arguments.config), "tls_days_left": left, "warnings": _warnings(settings, left)}
         print_json(facts | {"settings": settings.model_dump(mode="json")})
         return 0
     print(f"{arguments.config}: good")
@@ -49,19 +49,21 @@ def run(arguments: argparse.Namespace) -> int:
     if not node.peers:
         print("lets in any AE title of this machine, and nobody else: add a [[node.peers]] block for others")
     if left is not None:
-        print(f"speaks TLS, with a certificate that is good for {left:.0f} days")
+        print(f"speaks TLS, with a certificate that {'has' if left < 0 else 'is'} {lasts(left)}")
     for destination in settings.destinations:
         print(f"sends to {destination.name}: {address_of(destination)}")
     if not settings.destinations:
         print("sends nowhere: add a [[destinations]] block")
-    for warning in _warnings(settings):
+    for warning in _warnings(settings, left):
         print(f"warning: {warning}")
     return 0
 
 
-def _warnings(settings: Settings) -> list[str]:
+def _warnings(settings: Settings, days_left: float | None) -> list[str]:
     """Return what is allowed and probably not meant, a line each."""
     found = [f"{one.check}: {one.seen}; {one.do}" for one in unheard(settings)]
+    if days_left is not None and days_left < 0:
+        found.append(f"certificate: {lasts(days_left)}, so every peer refuses it; renew it, then `dicom-node reload`")
     if time.time() < EARLIEST:
         found.append("the clock was never set: reports carry its date; set it (timedatectl set-time, or NTP)")
     return found

@@ -64,13 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         message = f"{arguments.output} is there already: --force overwrites it, --output names another file"
         raise SettingsError(message)
     answers = _collect(arguments, input)
-    text = _text(answers)
-    _write(arguments.output, text)
-    try:
-        configuration.load(arguments.output)
-    except SettingsError:
-        arguments.output.unlink()
-        raise
+    _write(arguments.output, _text(answers))
     socket_unit = _socket_drop_in(answers)
     tried = _try_pacs(answers)
     found = {"written": str(arguments.output), **asdict(answers), "socket_unit": socket_unit, "pacs": tried}
@@ -146,10 +140,15 @@ def manual() -> Path:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write the file, for root and the service's user."""
+    """Write the file, for root and the service's user. What no setting takes leaves the file that was there."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.new")
     temporary.write_text(text, encoding="utf-8")
+    try:
+        configuration.load(temporary)
+    except SettingsError as error:
+        temporary.unlink()
+        raise SettingsError(str(error).replace(str(temporary), str(file))) from error
     temporary.chmod(0o640)
     if file.parent.stat().st_gid != temporary.stat().st_gid and os.geteuid() == 0:
         os.chown(temporary, -1, file.parent.stat().st_gid)

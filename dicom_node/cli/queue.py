@@ -102,7 +102,7 @@ def _kind(text: str, item: dict[str, Any]) -> str:
 
 
 def _why(item: dict[str, Any]) -> str:
-    return f"\n    tried {item['attempts']} times, last: {item['last_error']}" if item["last_error"] else ""
+    return f"\n    tried {counted(item['attempts'], 'time')}, last: {item['last_error']}" if item["last_error"] else ""
 
 
 def _drain(control: Path, wait_s: float, *, as_json: bool) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dicom_node.settings import Settings
 
 _MIB = 1 << 20
+_NO_BUNDLE = "none"  # services/digest says it so; importing it would take longest here
+_NO_MODEL = "NONE, so nothing is analysed: `dicom-node bundle verify` says why"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +72,9 @@ def _print(found: dict[str, Any], settings: Settings) -> None:
     elif found["accepting"]:
         print(f"accepting as {node.ae_title}, for {age(found['running_for_s'])} (dicom-node {found['version']})")
     elif found["problem"]:
-        print(f"NOT ACCEPTING: {found['problem']}; peers are told to come back until there is room")
+        failed = found["problem"].startswith("storage failed")
+        until = "the disk works again: `dmesg` may say what it has" if failed else "there is room"
+        print(f"NOT ACCEPTING: {found['problem']}; peers are told to come back until {until}")
     else:
         print("NOT ACCEPTING: paused; `dicom-node queue resume` ends that")
     if "jobs" in found:
@@ -89,8 +93,8 @@ def _print(found: dict[str, Any], settings: Settings) -> None:
 def _print_parts(found: dict[str, Any]) -> None:
     """Print what a running node says of its parts."""
     workers = found["workers"]
-    print(f"worker        {counted(workers, 'worker') if workers else 'NONE: systemctl start dicom-node-worker@1'}")
-    print(f"bundle        {found['bundle_sha256']}")
+    print(f"worker        {counted(workers, 'worker') if workers else 'NONE: systemctl restart dicom-node-worker@1'}")
+    print(f"bundle        {_NO_MODEL if found['bundle_sha256'] == _NO_BUNDLE else found['bundle_sha256']}")
     if found["refused"]:
         kinds = ", ".join(f"{number} {why}" for why, number in sorted(found["refused"].items()))
         print(f"turned away   {kinds}: the log names who (association.refused)")

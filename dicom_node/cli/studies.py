@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.cli.deliveries import proof, sent
@@ -13,6 +14,8 @@ from dicom_node.services.spans import trace_id
 
 if TYPE_CHECKING:
     import argparse
+
+    from dicom_node.ledger.overview import Overview
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +34,26 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     found = overview.study(arguments.study)
     if found is None:
-        sys.stderr.write(f"{arguments.study}: nothing was ever received of this study; look at the PACS's queue\n")
+        sys.stderr.write(f"{arguments.study}: {_unknown(overview, arguments.study)}\n")
         return 1
     for version in found["versions"]:
         version["trace_id"] = trace_id(arguments.study, version["version"])
     print_json(found) if arguments.json else _print_study(found)
     return 0
+
+
+def _unknown(overview: Overview, uid: str) -> str:
+    """Return what is known of a UID that is no study's: it may be an instance's, kept or refused."""
+    records = list(overview.trail_of_instance(uid))
+    study = next((record.study_instance_uid for record in records if record.study_instance_uid), None)
+    if study:
+        return f"this is an instance; its study is {study}"
+    if records:
+        return f"this is an instance that was refused, {records[-1].detail}; `dicom-node audit show {uid}` says by whom"
+    return (
+        "nothing was ever kept of this study; look at the PACS's queue, and at `dicom-node instances --refused`, "
+        "which does not know the study"
+    )
 
 
 def _print_list(studies: list[dict[str, Any]]) -> None:
@@ -75,6 +92,13 @@ def _runtimes(instances: list[dict[str, Any]]) -> list[str]:
     return sorted(set(lines))
 
 
+def _kept(instances: list[dict[str, Any]]) -> str:
+    """Return what is still kept of the instances' bytes."""
+    states = Counter(i["storage"] for i in instances)
+    gone = [f"{number} {state}" for state, number in sorted(states.items()) if state != "spool"]
+    return ", ".join([f"{_counted(states['spool'])} kept here", *gone])
+
+
 def _delivery(delivery: dict[str, Any]) -> tuple[object, ...]:
     """Return a delivery's row: when it was stored, and what is proved of it since when."""
     own = (delivery[name] for name in ("version", "destination", "state", "attempts"))
@@ -85,6 +109,7 @@ def _delivery(delivery: dict[str, Any]) -> tuple[object, ...]:
 
 def _print_study(found: dict[str, Any]) -> None:
     print(f"study {found['study_instance_uid']}: {found['state']}")
+    print(f"sent by {', '.join(sorted({i['calling_ae'] for i in found['instances']}))}; {_kept(found['instances'])}")
     for runtime in _runtimes(found["instances"]):
         print(f"analysed by {runtime}")
     print_table(

@@ -18,6 +18,8 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,18 @@ from dicom_node.cli.words import print_json
 
 _EVENTS = 2000
 _LAST_DAYS_S = 7 * 86400.0
-_UID = re.compile(r"\b[0-9]+(?:\.[0-9]+){3,}\b")
+#: A UID within other words: four components, or a UUID's (2.25.…); with fewer it might be a version of a program.
+_UID = re.compile(r"\b(?:2\.25\.[0-9]+|[0-9]+(?:\.[0-9]+){3,})\b")
+#: Fields whose value is a UID, whatever it looks like: a peer may call an object by its patient's number.
+_UID_FIELDS = frozenset(("study", "sop_instance"))
+#: What the journal calls the fields of an event, where the log is no JSON.
+_JOURNAL_NAMES = {
+    "EVENT": "event",
+    "DICOM_PROGRAM": "program",
+    "DICOM_STUDY_UID": "study",
+    "DICOM_SOP_UID": "sop_instance",
+}
+_LEVELS = {"2": "critical", "3": "error", "4": "warning", "6": "info", "7": "debug"}
 #: Fields of a log event that are numbers, names of ours, or UIDs.
 _FIELDS = frozenset(
     (
@@ -69,7 +82,7 @@ _FIELDS = frozenset(
 )
 #: Settings whose value is a person's or a place's name, or a secret: only whether they are set is told.
 _HIDDEN = re.compile(
-    r"(^|\.)(host|ae_title|addresses|state_dir|bundle|url|syslog|folder|certificate.*|.*_file|.*_url|ca"
+    r"(^|\.)(hosts?|ae_title|addresses|state_dir|traces|bundle|url|syslog|folder|certificate.*|.*_file|.*_url|ca"
     r"|(sending|receiving)_.*|.*(token|password|key|secret|user).*)$"
 )
 
@@ -126,12 +139,24 @@ def _text(make: Callable[[], Any]) -> str:
     return found if isinstance(found, str) else json.dumps(found, indent=2, default=str)
 
 
-def _disguise() -> Callable[[str], str]:
+def _disguise() -> Disguise:
     """Return what replaces a UID by the same made-up word each time, in this archive only."""
-    key = secrets.token_bytes(32)
-    return lambda text: _UID.sub(
-        lambda uid: f"uid-{hmac.new(key, uid[0].encode(), hashlib.sha256).hexdigest()[:10]}", text
-    )
+    return Disguise(secrets.token_bytes(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Disguise:
+    """Replaces UIDs by made-up words; the same UID by the same word."""
+
+    key: bytes
+
+    def uid(self, uid: str) -> str:
+        """Return the word for a UID."""
+        return f"uid-{hmac.new(self.key, uid.encode(), hashlib.sha256).hexdigest()[:10]}"
+
+    def within(self, text: str) -> str:
+        """Return a text with a word in the place of every UID."""
+        return _UID.sub(lambda found: self.uid(found[0]), text)
 
 
 def _settings(settings: configuration.Settings) -> dict[str, Any]:
@@ -166,12 +191,12 @@ def _event_counts(patient: Patient) -> dict[str, int]:
         return event_counts(connection, time.time() - _LAST_DAYS_S)
 
 
-def _log(file: Path | None, disguise: Callable[[str], str]) -> list[dict[str, Any]]:
+def _log(file: Path | None, disguise: Disguise) -> list[dict[str, Any]]:
     """Return the last events, with the fields that are on the list and the UIDs disguised."""
     if file is not None:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     elif shutil.which("journalctl"):
-        command = ["journalctl", "--unit", "dicom-node*", "--lines", str(_EVENTS), "--output", "cat", "--no-pager"]
+        command = ["journalctl", "--unit", "dicom-node*", "--lines", str(_EVENTS), "--output", "json", "--no-pager"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
         lines = done.stdout.splitlines()
     else:
@@ -179,21 +204,40 @@ def _log(file: Path | None, disguise: Callable[[str], str]) -> list[dict[str, An
     return [event for line in lines[-_EVENTS:] if (event := _event(line, disguise))]
 
 
-def _event(line: str, disguise: Callable[[str], str]) -> dict[str, Any] | None:
+def _event(line: str, disguise: Disguise) -> dict[str, Any] | None:
+    event = _object(line)
+    if event is not None and "__REALTIME_TIMESTAMP" in event:
+        event = _of_journal(event)
+    if event is None or not re.fullmatch(r"[a-z_-]+\.[a-z_-]+", str(event.get("event", ""))):
+        return None
+    return {name: _kept(name, value, disguise) for name, value in event.items() if name in _FIELDS}
+
+
+def _object(line: str) -> dict[str, Any] | None:
     try:
-        event = json.loads(line)
+        found = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(event, dict) or not re.fullmatch(r"[a-z_]+\.[a-z_]+", str(event.get("event", ""))):
-        return None
-    return {name: _kept(value, disguise) for name, value in event.items() if name in _FIELDS}
+    return found if isinstance(found, dict) else None
 
 
-def _kept(value: Any, disguise: Callable[[str], str]) -> Any:
-    """Return a value of the kinds that these fields have: a number, a list of places, or one word."""
+def _of_journal(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an event from the journal's entry: its fields, or the line of JSON that a program wrote as its message."""
+    if "EVENT" not in entry:
+        return _object(str(entry.get("MESSAGE", "")))
+    event = {_JOURNAL_NAMES.get(name, name.removeprefix("DICOM_").lower()): value for name, value in entry.items()}
+    at = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, timezone.utc)
+    level = _LEVELS.get(str(entry.get("PRIORITY")), "info")
+    return event | {"level": level, "timestamp": at.isoformat(timespec="milliseconds")}
+
+
+def _kept(name: str, value: Any, disguise: Disguise) -> Any:
+    """Return a value of the kinds that these fields have: a number, a list of places, a UID, or one word."""
+    if name in _UID_FIELDS:
+        return disguise.uid(str(value))
     if isinstance(value, (int, float)):
         return value
     if isinstance(value, list):
-        return [_kept(one, disguise) for one in value]
-    text = disguise(str(value))
+        return [_kept(name, one, disguise) for one in value]
+    text = disguise.within(str(value))
     return text if re.fullmatch(r"[\w.:,+/-]+( [\w.]+){0,4}", text) else "(left out)"

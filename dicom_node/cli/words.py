@@ -26,6 +26,11 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
+def lasts(days: float) -> str:
+    """Return how long a certificate is still good, or since when it is not."""
+    return f"expired {age(-days * 86400)} ago" if days < 0 else f"good for {age(days * 86400)}"
+
+
 def counted(number: int, thing: str) -> str:
     """Return a number with its noun."""
     plural = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"

@@ -57,13 +57,17 @@ class StudySummary:
 
 @dataclass(frozen=True, slots=True)
 class ViewSummary:
-    """One analysed image: its outcome, its probability in [0, 1] or none, and its finding in one line of words."""
+    """One image: its outcome, its probability in [0, 1] or none, and its finding in one line of words.
+
+    reason_code: why it is neither positive nor negative, empty where it is (and in what earlier versions wrote).
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     outcome: str
     probability: float | None
     words: str
+    reason_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from dicom_node.core.findings import NOT_ATTEMPTED
 from dicom_node.core.identifiers import UID_ROOT, derived_uid
 from dicom_node.deliver.brief import FRACTURE, IMAGING_STUDY, PRESENCE, PROBABILITY, date_of, percent, priority
 
@@ -30,16 +31,7 @@ _INTERPRETATION = {
     "negative": ("NEG", "Negative"),
     "inconclusive": ("IND", "Indeterminate"),
 }
-_ATTEMPTED = frozenset(
-    {
-        "implausible-size",
-        "undecodable",
-        "flat-image",
-        "non-finite-output",
-        "map-does-not-sum-to-score",
-        "worker-crashed",
-    }
-)
+_NOT_ATTEMPTED = frozenset(code.value for code in NOT_ATTEMPTED)
 _UNVERIFIED = "AI result, not verified by a physician."
 
 
@@ -87,7 +79,7 @@ def _report(result: ResultSummary, observations: list[Resource]) -> Resource:
 
 def _observation(result: ResultSummary) -> Resource:
     text = f"{result.narrative} {_UNVERIFIED}" if _UNVERIFIED not in result.narrative else result.narrative
-    found = _finding(result.outcome, result.probability, attempted=result.reason_code in _ATTEMPTED)
+    found = _finding(result.outcome, result.probability, result.reason_code)
     observation = _resource("Observation", result, "study") | _common(result) | found
     observation["note"] = [{"text": text}]
     return observation
@@ -95,7 +87,7 @@ def _observation(result: ResultSummary) -> Resource:
 
 def _view_observation(result: ResultSummary, view: ViewSummary) -> Resource:
     focus = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{view.sop_instance_uid}"}, "display": "image"}
-    found = _finding(view.outcome, view.probability, attempted=True)
+    found = _finding(view.outcome, view.probability, view.reason_code)
     observation = _resource("Observation", result, "view", view.sop_instance_uid) | _common(result) | found
     return observation | {"focus": [focus], "note": [{"text": f"{view.words}. {_UNVERIFIED}"}]}
 
@@ -115,10 +107,10 @@ def _common(result: ResultSummary) -> Resource:
     return common | _context(result)
 
 
-def _finding(outcome: str, probability: float | None, *, attempted: bool) -> Resource:
+def _finding(outcome: str, probability: float | None, reason_code: str) -> Resource:
     """Return the value of an observation; without an answer, the reason why there is none."""
     if outcome not in PRESENCE:
-        code = ("error", "Error") if attempted else ("not-performed", "Not Performed")
+        code = ("not-performed", "Not Performed") if reason_code in _NOT_ATTEMPTED else ("error", "Error")
         return {"dataAbsentReason": _concept(f"{_HL7}/data-absent-reason", *code)}
     found: Resource = {
         "valueCodeableConcept": _coded(PRESENCE[outcome]),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _START, _END = b"\x0b", b"\x1c\r"
 _LARGEST_ANSWER = 1 << 20
 _STORED, _LATER = {"AA", "CA"}, {"AE", "CE"}
+_CODES = _STORED | _LATER | {"AR", "CR", ""}  # any other may be anybody's words, and is not repeated
 _SLOT = "hl7"
 
 
@@ -77,7 +78,8 @@ class MllpSession:
         fields = oru.components_of(re.split(r"[\r\n]+", text), "MSA")
         if len(fields) < 3:  # noqa: PLR2004 - MSA, code, control ID
             self._lose("answered with no acknowledgement")
-        return fields[1].strip(), fields[2].strip()
+        code = fields[1].strip()
+        return code if code in _CODES else "an unknown code", fields[2].strip()
 
     def _lose(self, what: str) -> NoReturn:
         message = f"{self._destination.name} {what}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dicom_node.core.decision import decide_view, is_trusted, lower_threshold
 from dicom_node.core.errors import NotAnalysable
-from dicom_node.core.findings import Localisation, Outcome, ViewFinding, not_analysed
+from dicom_node.core.findings import Localisation, Outcome, Reason, ViewFinding, not_analysed
 from dicom_node.core.intended_use import ViewAttributes, exclusion, normal
 from dicom_node.core.localisation import MapMeasures, measure
 from dicom_node.core.radiograph import EvidenceMap, Radiograph
@@ -18,6 +19,7 @@ from dicom_node.inference.preprocess import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -41,6 +43,14 @@ class Analysis:
     shown_map: EvidenceMap | None
     evidence: EvidenceMap | None
     features: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the network made of one image: features, float32 [rows, columns, channels], of this input."""
+
+    prepared: Prepared
+    features: NDArray[np.float32]
 
 
 def _unheard(_stage: str) -> None:
@@ -67,28 +77,59 @@ class Pipeline:
         An image outside the intended use or of no use is NOT_ANALYSED with its reason, never an error. BundleError and
         WorkerCrashed pass through: they say something about the model, not about the image.
         """
-        try:
-            return self._analyse(sop_instance_uid, attributes, radiograph, ended)
-        except NotAnalysable as error:
-            return Analysis(not_analysed(sop_instance_uid, error.reason, self.model), None, None, None)
+        return self.judge(sop_instance_uid, attributes, self.look(attributes, radiograph, ended), ended)
 
-    def _analyse(
-        self, sop_instance_uid: str, attributes: ViewAttributes, radiograph: Radiograph, ended: Callable[[str], object]
-    ) -> Analysis:
+    def look(
+        self,
+        attributes: ViewAttributes,
+        radiograph: Radiograph,
+        ended: Callable[[str], object] = _unheard,
+        turn: AbstractContextManager[object] | None = None,
+    ) -> Look | Reason:
+        """Return the network's features of an image, or why it was not asked: the first half of `analyse`.
+
+        turn is held while the network runs, which does one image at a time. Raises as `analyse` does.
+        """
         bundle = self._bundle
         reason = exclusion(bundle.intended_use, attributes)
         if reason is not None:
-            raise NotAnalysable(reason)
-        quality.check_image(radiograph.grey)
-        prepared = prepare(bundle.manifest.preprocessing.id, radiograph.grey)
-        quality.check_finite(prepared.tensor)
-        ended("prepare")
-        features = self._embedder.embed(prepared.tensor)
-        ended("infer")
+            return reason
+        try:
+            quality.check_image(radiograph.grey)
+            prepared = prepare(bundle.manifest.preprocessing.id, radiograph.grey)
+            quality.check_finite(prepared.tensor)
+            ended("prepare")
+            with turn or nullcontext():
+                ended("wait")
+                features = self._embedder.embed(prepared.tensor)
+            ended("infer")
+        except NotAnalysable as error:
+            return error.reason
+        return Look(prepared, features)
+
+    def judge(
+        self,
+        sop_instance_uid: str,
+        attributes: ViewAttributes,
+        look: Look | Reason,
+        ended: Callable[[str], object] = _unheard,
+    ) -> Analysis:
+        """Return the finding on an image that was looked at: the second half of `analyse`. Raises as it does."""
+        try:
+            if isinstance(look, Reason):
+                raise NotAnalysable(look)  # noqa: TRY301 - one place answers for every reason
+            return self._judge(sop_instance_uid, attributes, look, ended)
+        except NotAnalysable as error:
+            return Analysis(not_analysed(sop_instance_uid, error.reason, self.model), None, None, None)
+
+    def _judge(
+        self, sop_instance_uid: str, attributes: ViewAttributes, look: Look, ended: Callable[[str], object]
+    ) -> Analysis:
+        bundle, features = self._bundle, look.features
         quality.check_finite(features)
         quality.check_varied(features)
         z = head.logit(features, bundle.head, bundle.manifest.embedder.pool)
-        shown, evidence = self._maps(features, prepared)
+        shown, evidence = self._maps(features, look.prepared)
         quality.check_sum(evidence.values, bundle.head.bias, z)
         finding = self._finding(sop_instance_uid, normal(attributes.body_part), z, shown)
         vector = head.retrieval_vector(features)

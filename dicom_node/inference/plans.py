@@ -143,11 +143,15 @@ def require_modules() -> None:
 
 
 def network_sha256(bundle: Bundle) -> str:
-    """Return the digest of the bundle's network, of the bytes that lie there now."""
-    digest = hashlib.sha256()
-    with bundle.embedder_path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+    """Return the digest of the bundle's network, of the bytes that lie there now.
+
+    Weights too many for one file lie beside the graph, in files whose names begin with the graph's.
+    """
+    path, digest = bundle.embedder_path, hashlib.sha256()
+    for part in (path, *sorted(path.parent.glob(f"{path.name}.*"))):
+        with part.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -199,7 +199,7 @@ class _Loaded:
 
 
 class TensorRtEmbedder:
-    """A bundle's plan on TensorRT: one context, one stream, two images on their way at most; for one thread.
+    """A bundle's plan on TensorRT: one context, one stream, two images on their way at most; for one thread at a time.
 
     plan: the serialised plan. Raises BundleError where TensorRT refuses it or its tensors are not the manifest's,
     WorkerCrashed where there is too little memory for it; both leave nothing allocated.

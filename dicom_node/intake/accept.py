@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dicom_node.core.errors import LedgerUnavailable, MalformedDataSet, Rejected
-from dicom_node.core.identifiers import is_usable_uid, spool_key
+from dicom_node.core.identifiers import UID_ROOT, is_usable_uid, spool_key
 from dicom_node.core.study import InstanceHeader, Quiet, Role, StoreRequest
 from dicom_node.dimse import status
 from dicom_node.intake.judge import judge
@@ -58,6 +59,7 @@ class Intake:
         self._ledger = ledger
         self._commits: GroupCommit[tuple[Arrival, Recorded]] = GroupCommit(ledger)
         self._folders = folders
+        self._instances = str(folders.instances)
         self.blanks = Blanks(folders.incoming)
         self._settings = settings
         self._clock = clock
@@ -87,15 +89,13 @@ class Intake:
     def keep(self, header: InstanceHeader, digest: str, request: StoreRequest, file: SpoolFile) -> Recorded:
         """Publish a file that is whole and record it, both durably. Raises Rejected, OSError or LedgerUnavailable."""
         key = spool_key(header.sop_instance_uid, digest)
-        target = self._folders.instance_path(key)
+        target = f"{self._instances}/{key}.dcm"
         self._enter(key)
         try:
             # Only a file of the same name can be of a known instance: the ledger is asked once, and not twice.
-            if target.exists() and self._is_known(header, digest):
+            if os.path.exists(target) and self._is_known(header, digest):  # noqa: PTH110 - for each instance
                 return Recorded.DUPLICATE
-            size = file.size
-            file.publish(target)
-            return self._record(header, digest, key, (size, request.calling_ae))
+            return self._record(header, digest, key, (file.size, request.calling_ae), lambda: file.publish(target))
         finally:
             self._leave(key)
 
@@ -125,17 +125,20 @@ class Intake:
             log.info("instance.duplicate", study=header.study_instance_uid, sop_instance=header.sop_instance_uid)
         return known
 
-    def _record(self, header: InstanceHeader, digest: str, key: SpoolKey, source: tuple[int, str]) -> Recorded:
+    def _record(
+        self, header: InstanceHeader, digest: str, key: SpoolKey, source: tuple[int, str], publish: Callable[[], None]
+    ) -> Recorded:
         size, calling_ae = source
         settings = self._settings
 
         def record(connection: Any) -> tuple[Arrival, Recorded]:
-            own = instances.is_own_result(connection, header.sop_instance_uid)
+            uid = header.sop_instance_uid
+            own = uid.startswith(UID_ROOT) and instances.is_own_result(connection, uid)
             arrival = Arrival(header, judge(header, is_own_uid=own), digest, size, key, calling_ae)
             now = self._clock()
             return arrival, instances.record(connection, arrival, settings.quiet, settings.bundle_sha256, now)
 
-        arrival, recorded = self._commits.run(record)
+        arrival, recorded = self._commits.run(record, publish)
         _log(arrival, recorded)
         if arrival.judgement.role is Role.VIEW and recorded is not Recorded.DUPLICATE:
             self._on_recorded()

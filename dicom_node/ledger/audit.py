@@ -151,7 +151,7 @@ def pseudonym(connection: Connection, patient_id: str) -> str | None:
     if not patient_id:
         return None
     chain: Chain = connection.info["audit"]
-    return hmac.new(chain.key, patient_id.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(chain.key, patient_id.encode(), "sha256").hex()
 
 
 def last(connection: Connection, event: str) -> Record | None:

@@ -73,8 +73,9 @@ def put_back(source: Path, folders: StateFolders, now: float) -> Head:
         raise LedgerError(message)
     head = _sound_head(source / _LEDGER)
     folders.create()
-    for name in ("ledger.sqlite-wal", "ledger.sqlite-shm"):
-        folders.set_aside(folders.root / name)  # of the ledger that is gone: SQLite would play it into this one
+    # Of the ledger that is gone: SQLite would play its log into this one, and its heads are not those of this trail.
+    for name in ("ledger.sqlite-wal", "ledger.sqlite-shm", _HEADS):
+        folders.set_aside(folders.root / name)
     for name in (_KEY, _HEADS, _LEDGER):  # the ledger last: with it the folder is a whole one
         if (source / name).exists():
             target = folders.root / name

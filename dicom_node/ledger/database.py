@@ -242,7 +242,7 @@ class Database:
         Raises LedgerUnavailable, with nothing changed, where the database fails.
         """
         try:
-            with self._lock, self._engine.begin() as connection:
+            with self._lock, self._kept.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             self._chain.forget()
@@ -253,7 +253,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
-        self._engine.dispose()
+        self._kept.close()
 
 
 def _kept(ledger: str | Server, chain: Chain, busy_s: float) -> InFile | OnServer:

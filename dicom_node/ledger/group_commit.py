@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PATIENCE_S = 0.002  # about what a file's flush takes: a commit saved is another flush and most of a commit's pages
+
 
 class GroupCommit(Generic[T]):
     """Runs the work of several threads in one transaction: who gets the lock takes along all that wait for it.
+
+    It waits a moment for those that are on their way, which have only their file to flush before.
 
     Each work sees what those before it in the group did. None returns before the transaction is on disk. Where one of a
     group fails, all is undone and each is done again in a transaction of its own: that is rare, and a savepoint around
@@ -26,24 +30,42 @@ class GroupCommit(Generic[T]):
     def __init__(self, ledger: Database) -> None:
         self._ledger = ledger
         self._waiting: list[_Work[T]] = []
-        self._queue_lock = threading.Lock()
+        self._queue = threading.Condition(threading.Lock())
+        self._coming = self._arrived = 0
         self._commit_lock = threading.Lock()
 
-    def run(self, step: Callable[[Connection], T]) -> T:
+    def run(self, step: Callable[[Connection], T], first: Callable[[], None] = lambda: None) -> T:
         """Return what `step` returns, once it is committed; raises what it raises, with its own changes undone.
 
+        first: what this thread has to do before, such as a sync; who is about to commit waits for it, for a moment.
         Raises LedgerUnavailable, for all in the group, where the transaction fails.
         """
         work = _Work(step)
-        with self._queue_lock:
-            self._waiting.append(work)
+        with self._queue:
+            self._coming += 1
+        try:
+            first()
+        except BaseException:
+            self._arrive(())
+            raise
+        self._arrive((work,))
         with self._commit_lock:
             if not work.is_done:
                 self._commit()
         return work.result()
 
+    def _arrive(self, works: Sequence[_Work[T]]) -> None:
+        with self._queue:
+            self._coming -= 1
+            self._arrived += 1
+            self._waiting += works
+            self._queue.notify()
+
     def _commit(self) -> None:
-        with self._queue_lock:
+        with self._queue:
+            expected = self._arrived + self._coming
+            if self._coming:
+                self._queue.wait_for(lambda: self._arrived >= expected, _PATIENCE_S)
             group, self._waiting = self._waiting, []
         if not self._together(group):
             for work in group:

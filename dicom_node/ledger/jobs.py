@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
-from dicom_node.ledger.database import instance, job
+from dicom_node.ledger.database import analysis, job
 from dicom_node.ledger.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -33,17 +33,30 @@ class Lease:
 
 
 _READY = {priority: (job.c.state == "ready") & (job.c.priority == priority) for priority in (_FIRST, _SECOND)}
-_BY_KEY = Prepared(select(job.c.id).where(job.c.key == bindparam("key")))
+_BY_KEY = Prepared(select(job.c.id, job.c.state).where(job.c.key == bindparam("key")))
+_ANSWERED = Prepared(
+    select(analysis.c.instance_id).where(
+        analysis.c.instance_id == bindparam("instance"), analysis.c.bundle_sha256 == bindparam("bundle")
+    )
+)
 _NEW = Prepared(insert(job))
 
 
 def enqueue_analysis(
     connection: Connection, instance_id: int, bundle_sha256: str, now: float, *, is_new: bool = False
 ) -> None:
-    """Queue the analysis of an image by a bundle, unless it is there already, which is_new rules out."""
+    """Queue the analysis of an image by a bundle, unless it is there already, which is_new rules out.
+
+    A job that is over and left no answer of this bundle is queued anew: another one, to which somebody had switched
+    meanwhile, has answered in its place.
+    """
     key = f"{ANALYSE}:{instance_id}:{bundle_sha256}"
-    if is_new or not _BY_KEY.rows(connection, key=key):
+    known = [] if is_new else _BY_KEY.rows(connection, key=key)
+    if not known:
         _enqueue(connection, ANALYSE, key, _SECOND, now, instance_id=instance_id)
+    elif known[0].state in OVER and not _ANSWERED.rows(connection, instance=instance_id, bundle=bundle_sha256):
+        fresh = {"state": "ready", "run_after": now, "created_at": now, "attempts": 0, "crashes": 0}
+        connection.execute(update(job).where(job.c.id == known[0].id).values(**fresh))
 
 
 def repeat_analysis(connection: Connection, instance_id: int, now: float) -> None:
@@ -144,17 +157,16 @@ def next_due(connection: Connection) -> float | None:
     return min((float(value) for value in earliest if value is not None), default=None)
 
 
-def next_image(connection: Connection, now: float) -> str | None:
-    """Return the spool key of the image whose analysis would be leased next, or None."""
+def next_image(connection: Connection, now: float) -> int | None:
+    """Return the instance whose analysis would be leased next, or None; none that ended a worker before."""
     query = (
-        select(instance.c.spool_key)
-        .join(job, job.c.instance_id == instance.c.id)
+        select(job.c.instance_id, job.c.crashes)
         .where(_READY[_SECOND], job.c.run_after <= now)
         .order_by(job.c.run_after, job.c.id)
         .limit(1)
     )
-    value = connection.execute(query).scalar()
-    return None if value is None else str(value)
+    row = connection.execute(query).first()
+    return None if row is None or row.crashes or row.instance_id is None else int(row.instance_id)
 
 
 def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:

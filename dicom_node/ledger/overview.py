@@ -148,18 +148,20 @@ class Overview:
             found["history"] = _history(connection, uid)
             return found
 
-    def instances(self) -> list[dict[str, Any]]:
-        """Return every instance with its role and reason."""
+    def instances(self, newest: int | None = None) -> list[dict[str, Any]]:
+        """Return every instance, or the newest ones, with its role and reason, in the order of their arrival."""
         columns = [instance.c[name] for name in _INSTANCE_COLUMNS]
         query = select(study.c.study_instance_uid, *columns).join(study, study.c.id == instance.c.study_id)
         with self.reading() as connection:
-            return [dict(row) for row in connection.execute(query.order_by(instance.c.id)).mappings()]
+            rows = connection.execute(query.order_by(instance.c.id.desc()).limit(newest)).mappings()
+            return [dict(row) for row in rows][::-1]
 
-    def refusals(self) -> list[dict[str, Any]]:
-        """Return every refused instance with the status it was given and why."""
-        query = select(*_HISTORY_COLUMNS).where(audit.c.event == "instance.refused").order_by(audit.c.seq)
+    def refusals(self, newest: int | None = None) -> list[dict[str, Any]]:
+        """Return every refused instance, or the newest ones, with the status it was given, why, and who sent it."""
+        query = select(*_HISTORY_COLUMNS, audit.c.facts).where(audit.c.event == "instance.refused")
         with self.reading() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query.order_by(audit.c.seq.desc()).limit(newest)).mappings().all()
+        return [{**row, "facts": json.loads(row["facts"] or "{}")} for row in rows][::-1]
 
     def destinations(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each destination by its name: its queue, and what it last answered."""
@@ -192,6 +194,12 @@ class Overview:
             rows = connection.execution_options(yield_per=1000).execute(query)
             records = (Record(*row) for row in rows)
             yield from reversed(list(records)) if newest else records
+
+    def trail_of_instance(self, sop_instance_uid: str) -> list[Record]:
+        """Return the records of one instance in order. Read from end to end: what was refused has no study."""
+        query = select(audit).where(audit.c.sop_instance_uid == sop_instance_uid).order_by(audit.c.seq)
+        with self.reading() as connection:
+            return [Record(*row) for row in connection.execute(query)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many studies, jobs and deliveries are in each state."""

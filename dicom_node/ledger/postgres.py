@@ -15,6 +15,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 from dicom_node.core.errors import LedgerError, LedgerUnavailable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy.exc import DatabaseError
 
     from dicom_node.ledger.audit import Chain
@@ -60,6 +62,14 @@ class OnServer:
         event.listen(self.engine, "checkout", _ping)
         event.listen(self.engine, "checkin", _note_use)
         event.listen(self.engine, "rollback_savepoint", lambda *_: chain.forget())
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Return a transaction, to be entered; the connection is asked for each time, for it may have broken."""
+        return self.engine.begin()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.engine.dispose()
 
     def check(self) -> None:
         """Wait for server and lock, then refuse what is no place for a ledger, or lost the one that it had."""

@@ -46,14 +46,12 @@ class Prepared:
         if dialect.name != "sqlite":  # where a server's connection may break, SQLAlchemy has to see it
             found = connection.exec_driver_sql(sql, parameters)
             return [] if self._row is None else [self._row(row) for row in found]
-        cursor = connection.connection.cursor()
+        driver: Any = connection.connection.driver_connection
         try:
-            cursor.execute(sql, parameters)
-            return [] if self._row is None else [self._row(row) for row in cursor.fetchall()]
+            found = driver.execute(sql, parameters)
+            return [] if self._row is None else [self._row(row) for row in found.fetchall()]
         except dialect.loaded_dbapi.Error as error:
             raise DBAPIError.instance(sql, None, error, dialect.loaded_dbapi.Error) from error
-        finally:
-            cursor.close()
 
     def _compile(self, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
         columns = list(names) if self._statement.is_insert else None

@@ -6,13 +6,13 @@ import ctypes
 import mmap
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node.ledger.spool import fsync_folder, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _WRITE_BACK = 1 << 20
 _START_WRITE_BACK = 2  # SYNC_FILE_RANGE_WRITE
@@ -63,7 +63,7 @@ class SpoolFile:
             return memoryview(b"")
         return memoryview(mmap.mmap(self._descriptor, self._written, prot=mmap.PROT_READ))[self._head :]
 
-    def publish(self, target: Path) -> None:
+    def publish(self, target: str | Path) -> None:
         """Give the file its final name so that after a power cut it is there whole or not at all.
 
         sync > rename > sync of the folder. A lasting name needs no other: after a power cut the file bears the one or
@@ -73,10 +73,10 @@ class SpoolFile:
         try:
             os.rename(self._path, target)  # noqa: PTH104 - for each instance
         except FileNotFoundError:  # the first file of this folder
-            make_folder(target.parent)
+            make_folder(Path(target).parent)
             self._path.rename(target)
         if not self._has_lasting_name:
-            fsync_folder(target.parent)
+            fsync_folder(Path(target).parent)
         self._close()
 
     def discard(self) -> None:

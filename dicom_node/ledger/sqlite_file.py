@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from dicom_node.core.errors import LedgerError, LedgerUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
     from dicom_node.ledger.audit import Chain
 
+_BEGIN = "BEGIN IMMEDIATE"
 _LOG_BYTES = 4_500_000  # a little more than the thousand pages after which SQLite begins the log anew
 _CHECKED_PAGES = 32_768  # of 4 KiB: a check of more would keep the node from starting within its three seconds
 
@@ -25,6 +29,21 @@ class InFile:
 
     def __init__(self, url: str, chain: Chain, busy_s: float) -> None:
         self.engine = _engine(url, chain, busy_s)
+        self._held: Connection | None = None
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Yield the one connection in a transaction; held, since to fetch it costs more than to begin and commit."""
+        if self._held is None:
+            self._held = self.engine.connect()
+        with self._held.begin():
+            yield self._held
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._held is not None:
+            self._held.close()
+        self.engine.dispose()
 
     def check(self) -> None:
         """Refuse a damaged file before anything is written; a large one is checked in the background instead."""
@@ -56,7 +75,11 @@ def _engine(url: str, chain: Chain, busy_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute(_BEGIN)
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(_BEGIN, None, error, sqlite3.Error) from error
 
     @event.listens_for(engine, "rollback_savepoint")
     def _undone(_connection: Connection, _name: str, _context: object) -> None:

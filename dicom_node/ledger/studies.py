@@ -74,11 +74,11 @@ def _make_version(connection: Connection, study_id: int, closed_at: float) -> tu
     """Make the next version and return its id and number; one that was never published gives way to it."""
     earlier = _earlier(connection, study_id)
     for row in earlier:
-        if row.state in {"waiting", "composing"}:
+        if row.state in {"waiting", "composing", "failed"}:
             connection.execute(update(version).where(version.c.id == row.id).values(state="superseded"))
             connection.execute(
                 update(job)
-                .where(job.c.version_id == row.id, job.c.state.in_(("ready", "leased")))
+                .where(job.c.version_id == row.id, job.c.state.in_(("ready", "leased", "dead")))
                 .values(state="cancelled")
             )
     number, predecessor_id = _place(connection, study_id, earlier)

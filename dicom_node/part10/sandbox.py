@@ -65,7 +65,6 @@ class DecodePool:
         self._target = target  # "module:function", so that a test can put a crash in the decoder's place
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._begun: Path | None = None
 
     def decode(self, path: Path) -> Radiograph:
         """Return the radiograph in a Part 10 file.
@@ -74,11 +73,6 @@ class DecodePool:
         took too long; WorkerCrashed where no child could be started at all.
         """
         with self._lock:
-            begun, self._begun = self._begun, None
-            if begun is not None:
-                radiograph = self._finish()
-                if begun == path and radiograph is not None:
-                    return radiograph
             child = self._running()
             try:
                 return self._ask(child, path)
@@ -90,31 +84,6 @@ class DecodePool:
             except BaseException:  # interrupted half-way: what is left in the pipe belongs to no one
                 self._kill()
                 raise
-
-    def begin(self, path: Path) -> None:
-        """Have the child decode a file meanwhile, to be asked for next; nothing is promised of it."""
-        with self._lock:
-            if self._begun is None and self._child is not None and self._child.poll() is None:
-                try:
-                    _send(self._child, os.fsencode(path.resolve()))
-                except _ChildFailedError:
-                    self._kill()
-                else:
-                    self._begun = path
-
-    def _finish(self) -> Radiograph | None:
-        """Return what was begun; None where nothing came of it, so that the image is decoded in its own time."""
-        child = self._child
-        try:
-            return None if child is None else self._receive(child, time.monotonic() + self._limits.wall_s)
-        except NotAnalysable:
-            return None
-        except _ChildFailedError:
-            self._kill()
-            return None
-        except BaseException:
-            self._kill()
-            raise
 
     def warm_up(self) -> None:
         """Start the child now, so that the first image does not wait for it; raises WorkerCrashed."""
@@ -186,7 +155,7 @@ class DecodePool:
         raise NotAnalysable(reason)
 
     def _kill(self) -> None:
-        child, self._child, self._begun = self._child, None, None
+        child, self._child = self._child, None
         if child is None:
             return
         child.kill()

@@ -220,9 +220,9 @@ def _provenance(column: Column, request: ReportRequest, unit: float) -> None:
     column.gap(10 * unit)
     column.paragraph(algorithm_name(model), small, lines=2)
     digest = model.bundle_sha256[:12] if model else NO_MODEL
-    column.line(f"Version {model.version if model else '-'}, digest {digest}", small, MUTED)
+    column.paragraph(f"Version {model.version if model else '-'}, digest {digest}", small, MUTED, lines=2)
     made = dated(request.made_at, request.views[0].header)
-    column.line(f"Made {made:%Y-%m-%d %H:%M:%S} {made.tzname() or ''}", small, MUTED)
+    column.paragraph(f"Made {made:%Y-%m-%d %H:%M:%S} {made.tzname() or ''}", small, MUTED, lines=2)
     if request.version > 1:
         column.paragraph(superseding(request).capitalize(), small, MUTED, lines=2)
     column.gap(6 * unit)

@@ -211,7 +211,8 @@ def _texts(source: Dataset) -> Iterator[tuple[str, str]]:
     yield "TimezoneOffsetFromUTC", offset if timezone_of(source) else ""
     removed = code_string(source, "PatientIdentityRemoved")
     yield "PatientIdentityRemoved", removed if removed in {"YES", "NO"} else ""
-    yield "DeidentificationMethod", _short("DeidentificationMethod", text_of(source, "DeidentificationMethod"))
+    methods = text_of(source, "DeidentificationMethod").split("\\")
+    yield "DeidentificationMethod", "\\".join(_short("DeidentificationMethod", method) for method in methods)
 
 
 def _sequences(source: Dataset) -> Iterator[tuple[str, list[Dataset]]]:

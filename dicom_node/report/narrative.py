@@ -86,7 +86,13 @@ def _negative(finding: StudyFinding) -> str:
 
 def _inconclusive(finding: StudyFinding) -> str:
     where = f"{_views(finding)}{_highest(finding)}"
-    return f"INCONCLUSIVE: neither a positive nor a negative answer for {where}."
+    return f"INCONCLUSIVE: neither a positive nor a negative answer for {where}.{_positive_alone(finding)}"
+
+
+def _positive_alone(finding: StudyFinding) -> str:
+    """Say how many views would be positive by themselves: a reader must not have to look for them."""
+    count = sum(view.outcome is Outcome.POSITIVE for view in finding.views)
+    return f" Alone, {count} of {_views(finding)} would be positive." if count else ""
 
 
 def _not_analysed(finding: StudyFinding) -> str:

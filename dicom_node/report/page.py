@@ -12,7 +12,7 @@ import numpy as np
 from dicom_node import __version__
 from dicom_node.core.findings import Outcome
 from dicom_node.report.canvas import CLEAR_BOTTOM, CLEAR_TOP
-from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, write
+from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, shortened, width_of, write
 from dicom_node.report.heatmap import outline, without_glare
 from dicom_node.report.heatmap_page import heatmap_numbers, superseding
 from dicom_node.report.identity import dated
@@ -160,9 +160,7 @@ def _words(text: Column, row: _Row, bottom: int) -> None:
     beside, crowded = whole >= _WIDE, low and whole < _WIDE
     bar = Column(text.sheet, text.x + whole - 290, text.y + 4, 280)
     text.width -= 310 if beside else 0
-    label = label_of(row.view)
-    name = f"View {row.number}{': ' + label if label else ''}{f', map: image {row.image}' if row.image else ''}"
-    text.line(name, 16 if whole < _READABLE else 18, MUTED)
+    _name(text, row, 16 if whole < _READABLE else 18)
     text.line(_answer(row.view), 22 if crowded else 24, ACCENTS[finding.outcome])
     if crowded and finding.probability is not None:
         bottom -= 14
@@ -172,6 +170,13 @@ def _words(text: Column, row: _Row, bottom: int) -> None:
     text.width = whole
     size = 15 if whole < _READABLE else 17
     text.paragraph(_remarks(row), size, lines=max(1, int((bottom - text.y) / (1.3 * size))))
+
+
+def _name(text: Column, row: _Row, size: int) -> None:
+    """Write what the view is called and where its map is; where there is too little room, the view's words are cut."""
+    label = label_of(row.view)
+    name, where = f"View {row.number}{': ' + label if label else ''}", f", map: image {row.image}" if row.image else ""
+    text.line(shortened(name, size, text.width - width_of(where, size)) + where, size, MUTED)
 
 
 def _remarks(row: _Row) -> str:

@@ -41,6 +41,7 @@ _WORDS_OF = {Outcome.POSITIVE: "possible fracture", Outcome.INCONCLUSIVE: "incon
 #: Shares of the image's height: how far the text hangs from the region, and below which line it goes above instead.
 _TEXT_GAP, _LOWEST_TEXT = 0.012, 0.94
 _DS_LENGTH = 16
+_WORD_BITS, _WORD = 16, 0xFFFF
 #: PS3.3 C.11.1.1.2
 _UNITS = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}
 
@@ -182,7 +183,7 @@ def _keep_modality(dataset: Dataset, source: Dataset) -> float:
     signed = text_of(source, "PixelRepresentation") == "1"
     tables = items_of(source, "ModalityLUTSequence")
     if tables:
-        table = _table(tables[0], source, signed=signed)
+        table = _table(tables[0], source, signed=signed, spread=False)
         table.ModalityLUTType = _unit(tables[0], "ModalityLUTType")
         dataset.ModalityLUTSequence = [table]
         return 0.0
@@ -208,30 +209,47 @@ def _voi(source: Dataset, *, signed: bool) -> Dataset | None:
     tables = items_of(source, "VOILUTSequence")
     item = Dataset()
     if tables:
-        item.VOILUTSequence = [_table(tables[0], source, signed=signed)]
+        item.VOILUTSequence = [_table(tables[0], source, signed=signed, spread=True)]
         return item
     center, width = _decimal(source, "WindowCenter"), _decimal(source, "WindowWidth")
     function = code_string(source, "VOILUTFunction") or "LINEAR"
     smallest = 1.0 if function == "LINEAR" else np.finfo(float).tiny
     if center is None or width is None or width < smallest:
-        return None
+        return _whole_range(source)
     item.WindowCenter, item.WindowWidth = _written(center), _written(width)
     if function in {"SIGMOID", "LINEAR_EXACT"}:
         item.VOILUTFunction = function
     return item
 
 
-def _table(item: Dataset, source: Dataset, *, signed: bool) -> Dataset:
-    """Return a look-up table anew: 16-bit words in little endian, whatever its source kept it in."""
+def _whole_range(source: Dataset) -> Dataset | None:
+    """Return the range of a Modality LUT that no window follows, as a window; None where there is no such table."""
+    tables = items_of(source, "ModalityLUTSequence")
+    if not tables:
+        return None
+    bits = int(tables[0]["LUTDescriptor"].value[2])
+    item = Dataset()
+    item.WindowCenter, item.WindowWidth = _written(float(1 << (bits - 1))), _written(float(1 << bits))
+    return item
+
+
+def _table(item: Dataset, source: Dataset, *, signed: bool, spread: bool) -> Dataset:
+    """Return a look-up table anew: 16-bit words in little endian, whatever its source kept it in.
+
+    A table of a presentation state has entries of 8 or 16 bits. Entries of fewer are spread over all 16 where they are
+    grey levels, a share of the greatest (VOI), and kept where their values are what a window counts in (modality).
+    """
     big = str(getattr(getattr(source, "file_meta", None), "TransferSyntaxUID", "")) == _BIG_ENDIAN
     entries, first, bits = lookup_table(item, signed=signed, little_endian=not big)
+    if spread:
+        entries = np.round(entries * (_WORD / ((1 << bits) - 1)))
     copy = Dataset()
     count = len(entries) & 0xFFFF  # 65,536 is written as 0
     if first < 0:
         count -= 0x10000 if count > 0x7FFF else 0  # noqa: PLR2004 - one VR for the three numbers
-        copy.add_new("LUTDescriptor", "SS", [count, first, bits])
+        copy.add_new("LUTDescriptor", "SS", [count, first, _WORD_BITS])
     else:
-        copy.add_new("LUTDescriptor", "US", [count, first, bits])
+        copy.add_new("LUTDescriptor", "US", [count, first, _WORD_BITS])
     copy.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
     return copy
 

@@ -96,6 +96,7 @@ def _view(view: SourceView) -> ViewSummary:
         outcome=finding.outcome.value,
         probability=finding.probability,
         words=view_in_words(finding),
+        reason_code=finding.reason.code.value if finding.reason else "",
     )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dicom_node.services.messages import Analysed, AnalyseJob, ComposeJob
+from dicom_node.services.messages import Analysed, AnalyseJob, ComposeJob, Image
 
 if TYPE_CHECKING:
     from dicom_node.core.findings import ViewFinding
+    from dicom_node.ledger.results import ImageToAnalyse
 
 
 def uids_of(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
     """Return what every event about a job says of it."""
     if isinstance(job, AnalyseJob):
-        return {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
+        return {"study": job.image.study_instance_uid, "sop_instance": job.image.sop_instance_uid}
     return {"study": job.study_instance_uid, "version": job.version}
 
 
@@ -36,6 +37,19 @@ def finding_facts(finding: ViewFinding) -> dict[str, Any]:
         "runtime": model.runtime if model else None,
         "parameters": dict(model.parameters) if model else None,
     }
+
+
+def image_of(row: ImageToAnalyse) -> Image:
+    """Return an image as the worker is told of it."""
+    return Image(
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        study_instance_uid=row.study_instance_uid,
+        modality=row.modality,
+        spool_key=row.spool_key,
+        sha256=row.sha256,
+        size=row.size,
+    )
 
 
 def fields_of(item: object) -> dict[str, str]:

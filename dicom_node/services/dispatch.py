@@ -13,7 +13,7 @@ from dicom_node.ledger import audit, jobs, results, storage, studies
 from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, move_folder, publish_folder
-from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, uids_of
+from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, image_of, uids_of
 from dicom_node.services.aside import Aside
 from dicom_node.services.drafting import LEAD_S, Drafts, compose_job
 from dicom_node.services.messages import (
@@ -26,6 +26,7 @@ from dicom_node.services.messages import (
     Failed,
     Hello,
     Idle,
+    Image,
     Next,
     Purge,
     Purged,
@@ -243,19 +244,20 @@ class Dispatcher:
         with self._ledger.transaction() as connection:
             if lease.instance_id is not None:
                 image = results.image(connection, lease.instance_id)
-                return AnalyseJob(
-                    sop_instance_uid=image.sop_instance_uid,
-                    sop_class_uid=image.sop_class_uid,
-                    study_instance_uid=image.study_instance_uid,
-                    modality=image.modality,
-                    spool_key=image.spool_key,
-                    folder=folder,
-                    sha256=image.sha256,
-                    size=image.size,
-                    next_spool_key=jobs.next_image(connection, self._clock()) or "",
-                )
+                return AnalyseJob(image_of(image), folder, self._upcoming(connection, lease))
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
         return compose_job(version, folder)
+
+    def _upcoming(self, connection: Any, lease: Lease) -> Image | None:
+        """Return what a worker may look at beside an image: nothing where another worker may come first.
+
+        A worker that ends is counted against the image that it has a lease of, be it the fault of the one beside it. So
+        an image that was there when one ended is done alone the next time: a neighbour costs it one count at most.
+        """
+        if lease.crashes or self._workers > 1:
+            return None
+        upcoming = jobs.next_image(connection, self._clock())
+        return None if upcoming is None else image_of(results.image(connection, upcoming))
 
     def _take_analysis(self, lease: Lease, job: AnalyseJob, answer: Analysed) -> None:
         instance_id = lease.instance_id or 0
@@ -292,7 +294,7 @@ class Dispatcher:
 
     def _alert(self, job: AnalyseJob, alert: str) -> None:
         """Say what is wrong with the machine where people look: in the log and in the study's history."""
-        uids = {"study": job.study_instance_uid, "sop_instance": job.sop_instance_uid}
+        uids = uids_of(job)
         with self._ledger.transaction() as connection:
             audit.note(connection, self._clock(), "model.alert", detail=alert, **uids)
         log.error("model.alert", reason=alert)

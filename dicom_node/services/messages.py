@@ -46,18 +46,28 @@ class Idle:
 
 
 @dataclass(frozen=True)
-class AnalyseJob:
-    """Analyse one image; put what is to be kept into `folder` (a new folder, relative to the state folder)."""
+class Image:
+    """A received image: where its file is, and what the ledger knows of it."""
 
     sop_instance_uid: str
     sop_class_uid: str
     study_instance_uid: str
     modality: str
     spool_key: str
-    folder: str
     sha256: str = ""  # of the data set, the last `size` bytes of its file
     size: int = 0
-    next_spool_key: str = ""  # of the image that probably comes next: it may be decoded meanwhile
+
+
+@dataclass(frozen=True)
+class AnalyseJob:
+    """Analyse one image; put what is to be kept into `folder` (a new folder, relative to the state folder).
+
+    upcoming: the image that probably comes next, which may be looked at meanwhile; nobody has leased it.
+    """
+
+    image: Image
+    folder: str
+    upcoming: Image | None = None
     type: Literal["analyse"] = "analyse"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node.ledger.spool import StateFolders, file_digests
-from dicom_node.services.messages import Analysed, AnalyseJob, ComposeJob, Reference, ViewToCompose
+from dicom_node.services.messages import Analysed, AnalyseJob, ComposeJob, Image, Reference, ViewToCompose
 from dicom_node.services.model import load_model
 from dicom_node.services.software import changed_settings, installed_software, plain_settings
 from dicom_node.services.workbench import Workbench
@@ -55,18 +55,16 @@ def replay(settings: Settings, wanted: PublishedVersion) -> Replay:
 
 
 def _analyse(bench: Workbench, wanted: PublishedVersion, view: Input, number: int) -> Analysed:
-    return bench.analyse(
-        AnalyseJob(
-            sop_instance_uid=view.sop_instance_uid,
-            sop_class_uid=view.sop_class_uid,
-            study_instance_uid=wanted.study_instance_uid,
-            modality=view.modality,
-            spool_key=view.spool_key,
-            folder=f"work/{number}",
-            sha256=view.sha256,
-            size=view.size,
-        )
+    image = Image(
+        sop_instance_uid=view.sop_instance_uid,
+        sop_class_uid=view.sop_class_uid,
+        study_instance_uid=wanted.study_instance_uid,
+        modality=view.modality,
+        spool_key=view.spool_key,
+        sha256=view.sha256,
+        size=view.size,
     )
+    return bench.analyse(AnalyseJob(image, f"work/{number}"))
 
 
 def _composition(wanted: PublishedVersion, answers: list[Analysed]) -> ComposeJob:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.services import process
+from dicom_node.services.signs import Signs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +29,10 @@ _STOP_S = 45.0
 
 @dataclass
 class _Child:
-    """One program, and how long to wait before it is started again."""
+    """One program, its signs of life, and how long to wait before it is started again."""
 
     program: str
+    signs: Signs = field(default_factory=Signs)
     popen: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     wait_s: float = _FIRST_WAIT_S
@@ -38,7 +40,10 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps node, worker and page running; all end with it, since they watch the pipe it holds."""
+    """Keeps node, worker and page running; all end with it, since they watch the pipe it holds.
+
+    One that hangs is killed and started again, as systemd's watchdog does it.
+    """
 
     def __init__(self, config: Path, programs: tuple[str, ...] = PROGRAMS) -> None:
         self._config = config
@@ -57,6 +62,7 @@ class Supervisor:
             self._stopping.wait(_POLL_S)
         for child in self._children:
             self._stop(child)
+            child.signs.close()
         return status
 
     def _look_after(self, child: _Child) -> int | None:
@@ -70,6 +76,10 @@ class Supervisor:
         if code is None:
             if now - child.started_at > _SETTLED_S:
                 child.wait_s = _FIRST_WAIT_S
+            if child.signs.are_missing(now):
+                log.error("child.hangs", child=child.program, pid=child.popen.pid)
+                child.signs.begin()
+                child.popen.kill()
             return None
         child.popen = None
         if child.program == PAGE and code in {process.EXIT_OK, *process.HOPELESS}:
@@ -86,7 +96,9 @@ class Supervisor:
     def _start(self, child: _Child, now: float) -> None:
         module = f"dicom_node.services.{child.program}"
         command = [sys.executable, "-m", module, "--supervised", "--config", str(self._config)]
-        environment = {"MALLOC_ARENA_MAX": "2", **os.environ}  # a heap a thread would grow the node by half its size
+        # A heap a thread would grow the node by half its size.
+        environment = {"MALLOC_ARENA_MAX": "2", **os.environ, **child.signs.environment()}
+        child.signs.begin()
         child.popen = subprocess.Popen(  # noqa: S603 - our own module, no shell
             command, stdin=subprocess.PIPE, env=environment
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,16 @@ from dicom_node.report.package import compose
 from dicom_node.report.request import Predecessor, ReportOptions, ReportRequest, ResultObject, SourceView
 from dicom_node.report.summary import summary
 from dicom_node.services import view_files
-from dicom_node.services.messages import Analysed, AnalyseJob, Composed, ComposedObject, ComposeJob, ViewToCompose
+from dicom_node.services.lookahead import Lookahead
+from dicom_node.services.messages import (
+    Analysed,
+    AnalyseJob,
+    Composed,
+    ComposedObject,
+    ComposeJob,
+    Image,
+    ViewToCompose,
+)
 from dicom_node.services.pace import Pace, Stages
 
 if TYPE_CHECKING:
@@ -39,12 +50,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dicom_node.core.radiograph import EvidenceMap, Radiograph
+    from dicom_node.inference.pipeline import Look, Pipeline
     from dicom_node.services.model import Model
     from dicom_node.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _MIB = 1 << 20
+_ENGINE = ("prepare", "infer", "maps")  # the stages that are the model's; to wait for it is none
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An image that was looked at, and how long each stage of it took."""
+
+    attributes: ViewAttributes
+    radiograph: Radiograph
+    look: Look | Reason
+    stages: Stages
 
 
 class Workbench:
@@ -55,7 +78,11 @@ class Workbench:
         self._folders = StateFolders(settings.node.state_dir)
         self._model = model
         self._timer = timer
+        self._preprocessing = model.bundle.manifest.preprocessing.id if model.bundle else None
         self._pace = Pace()
+        self.turn = threading.Lock()
+        """Held by whoever uses the model: one image at a time."""
+        self._ahead: Lookahead[Image, _Seen] = Lookahead(self._look)
         self._decoder = DecodePool(
             DecodeLimits(memory_bytes=analysis.decode_memory_mib * _MIB, wall_s=analysis.decode_wall_s)
         )
@@ -71,35 +98,64 @@ class Workbench:
             self._decoder.warm_up()
 
     def close(self) -> None:
-        """End the decoder's process."""
+        """End what is on its way, and the decoder's process."""
+        self._ahead.close()
         self._decoder.close()
 
     def analyse(self, job: AnalyseJob) -> Analysed:
-        """Decode and score one image; what is kept of it goes into the job's folder."""
+        """Decode and score one image; what is kept of it goes into the job's folder.
+
+        The image that comes next is looked at meanwhile: decoded and prepared while the network has this one, and
+        given to the network while this one is judged and kept. Raises EngineLost where the network fails.
+        """
+        pipeline, image = self._model.pipeline, job.image
+        if pipeline is None:
+            text = f"no usable model: {self._model.problem}"
+            return Analysed(not_analysed(image.sop_instance_uid, Reason(ReasonCode.NO_MODEL, text)), None, None)
+        try:
+            seen = self._seen(job)
+        except NotAnalysable as error:
+            return Analysed(not_analysed(image.sop_instance_uid, error.reason, pipeline.model), None, None)
+        return self._kept(job, seen, pipeline)
+
+    def _seen(self, job: AnalyseJob) -> _Seen:
+        """Look at an image, or take what was seen of it ahead. Raises NotAnalysable, EngineLost."""
+        begun = self._ahead.take(job.image)
+        if begun is not None:
+            self._ahead.begin(job.upcoming)
+            try:
+                return begun.result()
+            except NotAnalysable:
+                log.info("image.again", sop_instance=job.image.sop_instance_uid)  # in its own time, with its own answer
+        return self._look(job.image, lambda: self._ahead.begin(job.upcoming))
+
+    def _look(self, image: Image, when_decoded: Callable[[], object] = lambda: None) -> _Seen:
         pipeline, bundle = self._model.pipeline, self._model.bundle
         if pipeline is None or bundle is None:
-            text = f"no usable model: {self._model.problem}"
-            return Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, text)), None, None)
+            raise NotAnalysable(Reason(ReasonCode.NO_MODEL, "no usable model"))
         stages = Stages(self._timer)
-        path = self._folders.instance_path(SpoolKey(job.spool_key))
-        if job.sha256 and not _is_whole(path, job):
-            damaged = Reason(ReasonCode.DAMAGED, "not analysed: the stored file is not what was received")
-            return Analysed(not_analysed(job.sop_instance_uid, damaged), None, None)
-        attributes = _attributes(_header(path, job.sop_class_uid, job.sop_instance_uid, job.study_instance_uid), job)
-        try:
-            excluded = exclusion(bundle.intended_use, attributes)
-            if excluded is not None:
-                raise NotAnalysable(excluded)  # noqa: TRY301 - one place answers for every reason
-            stages.end("read")
-            radiograph = self._decoder.decode(path)
-            if job.next_spool_key:
-                self._decoder.begin(self._folders.instance_path(SpoolKey(job.next_spool_key)))
-        except NotAnalysable as error:
-            return Analysed(not_analysed(job.sop_instance_uid, error.reason, pipeline.model), None, None)
+        path = self._folders.instance_path(SpoolKey(image.spool_key))
+        if image.sha256 and not _is_whole(path, image):
+            text = "not analysed: the stored file is not what was received"
+            raise NotAnalysable(Reason(ReasonCode.DAMAGED, text))
+        header = _header(path, image.sop_class_uid, image.sop_instance_uid, image.study_instance_uid)
+        attributes = _attributes(header, image)
+        excluded = exclusion(bundle.intended_use, attributes)
+        if excluded is not None:
+            raise NotAnalysable(excluded)
+        stages.end("read")
+        radiograph = self._decoder.decode(path)
         stages.end("decode")
-        begun = self._timer()
-        analysis = pipeline.analyse(job.sop_instance_uid, attributes, radiograph, stages.end)
-        engine_ms = round((self._timer() - begun) * 1000.0, 2)
+        when_decoded()
+        look = pipeline.look(attributes, radiograph, stages.end, self.turn)
+        return _Seen(attributes, radiograph, look, stages)
+
+    def _kept(self, job: AnalyseJob, seen: _Seen, pipeline: Pipeline) -> Analysed:
+        """Judge an image that was looked at, and keep what a report needs of it."""
+        stages, radiograph = seen.stages, seen.radiograph
+        stages.end("queue")
+        analysis = pipeline.judge(job.image.sop_instance_uid, seen.attributes, seen.look, stages.end)
+        engine_ms = round(sum(stages.took_ms.get(stage, 0.0) for stage in _ENGINE), 2)
         folder = self._folders.root / job.folder
         maps: dict[str, EvidenceMap] = {}
         if analysis.shown_map is not None and analysis.evidence is not None:
@@ -115,7 +171,7 @@ class Workbench:
             engine_ms,
             broken or self._pace.alert(engine_ms),
             pixels_sha256,
-            f"{TRANSFORM}, {bundle.manifest.preprocessing.id}",
+            f"{TRANSFORM}, {self._preprocessing}",
             stages.took_ms,
         )
 
@@ -166,9 +222,9 @@ class Workbench:
         return SourceView(header, view.finding, display, shown)
 
 
-def _is_whole(path: Path, job: AnalyseJob) -> bool:
+def _is_whole(path: Path, image: Image) -> bool:
     try:
-        return data_set_digest(path, job.size) == job.sha256
+        return data_set_digest(path, image.size) == image.sha256
     except FileNotFoundError:
         return False
 
@@ -247,11 +303,11 @@ def _value(header: Dataset, keyword: str) -> Any:
         return None
 
 
-def _attributes(header: Dataset, job: AnalyseJob) -> ViewAttributes:
+def _attributes(header: Dataset, image: Image) -> ViewAttributes:
     kind = _value(header, "ImageType")
     values = tuple(str(value) for value in kind) if isinstance(kind, (MultiValue, list)) else (str(kind or ""),)
     return ViewAttributes(
-        modality=job.modality or "CR",  # a CR or DX SOP class without Modality: the class itself says what it is
+        modality=image.modality or "CR",  # a CR or DX SOP class without Modality: the class itself says what it is
         body_part=_text(header, "BodyPartExamined"),
         patient_age=_text(header, "PatientAge"),
         image_type=values,

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,6 +15,7 @@ from dicom_node.core.errors import DicomNodeError, EngineLost, Permanent, Worker
 from dicom_node.inference import plans
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import notify, process, rebuild
+from dicom_node.services.answers import uids_of
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
 from dicom_node.services.model import Model, load_model
 from dicom_node.services.notify import Notifier
@@ -116,10 +117,10 @@ class Worker:
                 channel.send(Next())
                 job = self._await(channel)
                 if isinstance(job, Idle):
-                    self._rest(model)
+                    self._rest(bench, model)
                 else:
                     channel.send(self._do(job, bench))
-                self._test_daily(model)
+                self._test_daily(bench, model)
                 if self._rebuild is not None and self._rebuild.succeeded():
                     self._stopping.set()  # the next worker uses the plan
         except (EOFError, OSError) as error:
@@ -142,11 +143,12 @@ class Worker:
         tried = Strikes(self._folders.rebuilds, plans.fingerprint(settings.bundle))
         return rebuild.start(settings.bundle, self._folders.build_output, tried, model.fallback or model.problem or "")
 
-    def _rest(self, model: Model) -> None:
+    def _rest(self, bench: Workbench, model: Model) -> None:
         if self._release_idle_s and time.monotonic() - self._last_image >= self._release_idle_s:
-            model.release()
+            with bench.turn:
+                model.release()
 
-    def _test_daily(self, model: Model) -> None:
+    def _test_daily(self, bench: Workbench, model: Model) -> None:
         """Ask the model its known answer once a day; another one ends this process, and the next start decides."""
         if time.monotonic() - self._last_test < _SELF_TEST_S:
             return
@@ -154,7 +156,8 @@ class Worker:
         faulthandler.dump_traceback_later(self._timeout_s, exit=True)
         self._heartbeats.expect(_LOOP, self._timeout_s + _TURN_S)
         try:
-            model.test()
+            with bench.turn:
+                model.test()
         except EngineLost as error:
             log.error("selftest.failed", reason=str(error))  # noqa: TRY400 - said in one line
             process.end(process.EXIT_FAILED)
@@ -183,13 +186,17 @@ class Worker:
             return Failed(str(error), permanent=isinstance(error, Permanent))
         except Exception as error:
             # Outermost frame of a job: its failure is the node's to judge, the worker goes on.
-            log.exception("job.failed", study=getattr(job, "study_instance_uid", None))
+            log.exception("job.failed", **_uids(job))
             return Failed(f"{type(error).__name__} in the worker; see its log")
         finally:
             faulthandler.cancel_dump_traceback_later()
 
     def _clear(self, folder: str) -> None:
         shutil.rmtree(self._folders.root / folder, ignore_errors=True)
+
+
+def _uids(job: Message) -> dict[str, Any]:
+    return uids_of(job) if isinstance(job, (AnalyseJob, ComposeJob)) else {}
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def _certificates(facts: Facts) -> Iterator[Problem]:
             yield Problem(
                 "bad",
                 f"{one.name}: has expired",
-                f"{-one.days:.0f} days ago; peers refuse it. Renew it, then reload.",
+                f"{age(-one.days * 86400).capitalize()} ago; peers refuse it. Renew it, then reload.",
                 renew,
             )
         elif one.days < _SOON_DAYS:

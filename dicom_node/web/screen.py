@@ -173,8 +173,9 @@ def _model_detail(facts: Facts) -> str:
 def _certificate(name: str, days: float | None) -> Fact:
     if days is None:
         return Fact(name, "Unreadable", "its file is missing or no PEM file", "bad")
-    low: Tone = "bad" if days < 0 else "warn"
-    return Fact(name, f"{days:.0f} days left", "until peers refuse it", "good" if days >= _SOON_DAYS else low)
+    if days < 0:
+        return Fact(name, "Expired", "peers refuse it", "bad")
+    return Fact(name, f"{days:.0f} days left", "until peers refuse it", "good" if days >= _SOON_DAYS else "warn")
 
 
 def _destination(name: str, address: str, facts: Facts, echoes: Echoes) -> DestinationRow:

@@ -1,8 +1,9 @@
-"""Receiving: the node beside Orthanc and DCMTK's storescp, in one run, round after round, medians and ratios.
+"""Receiving: the node beside Orthanc, DCMTK's storescp and a bare receiver, in one run, round after round, medians.
 
 Workload A is 10 MB a DX image, B 0.5 MB a CR image, C and D a CR plate as JPEG-LS and as JPEG 2000, 3.1 MB. The node
-answers when file and ledger are synced; Orthanc syncs its file; storescp nothing. Every guard of the node is on. Read
-ratios within one run, never figures of different runs; where others use the machine, read the CPU.
+answers when file and ledger are synced; Orthanc syncs its file; storescp nothing. The bare receiver is Python too and
+has two flushes as the node, but no ledger, digest or guard: what is between it and the node is what the node does.
+Every guard of the node is on. Read ratios within one run; where others use the machine, read the CPU.
 """
 
 from __future__ import annotations

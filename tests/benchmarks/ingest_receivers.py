@@ -1,4 +1,4 @@
-"""The receivers that are measured side by side: the node, Orthanc and DCMTK's storescp, each in its own folder."""
+"""The receivers that are measured side by side: node, Orthanc, DCMTK's storescp, a bare one; each in its own folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,13 @@ def storescp(folder: Path, port: int) -> list[str]:
     return [str(program), "-q", "+xa", "-od", str(folder / "files"), str(port)]
 
 
-RECEIVERS = {"node": node, "orthanc": orthanc, "storescp": storescp}
+def bare(folder: Path, port: int) -> list[str]:
+    """Return the command of an upper layer in Python that does nothing but receive, with two flushes as the node."""
+    (folder / "files").mkdir()
+    return [sys.executable, "-m", "tests.benchmarks.ingest_bare", str(port), str(folder / "files")]
+
+
+RECEIVERS = {"node": node, "orthanc": orthanc, "storescp": storescp, "bare": bare}
 
 
 class Receiver:

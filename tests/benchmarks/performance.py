@@ -34,7 +34,7 @@ _BENCHES = ("ingest", "answer", "throughput", "report", "send", "ledger", "ledge
 _DECISIONS = {
     "ingest": ("durable-before-success", "bounded-header-scan", "own-receive-path", "one-flush"),
     "answer": ("composed-ahead", "encoder", "pages-in-jpeg-ls"),
-    "throughput": ("no-batches", "closed-form-maps"),
+    "throughput": ("no-batches", "closed-form-maps", "one-image-ahead"),
     "report": ("highdicom-behind-report", "pages-in-jpeg-ls"),
     "ledger": ("flat-after-outages", "space-and-purge"),
     "ledger-postgresql": ("ledger-on-postgresql",),

@@ -18,7 +18,7 @@ _WORKLOADS = {
     "C": "CR in JPEG-LS",
     "D": "CR in JPEG 2000",
 }
-_PEERS = {"orthanc": "Orthanc"}
+_PEERS = {"orthanc": "Orthanc", "bare": "bare Python"}
 _CPU_GOAL_S_PER_GB = 1.0
 _THROUGHPUT_GOAL = 0.9  # of the bare runtime
 _ANSWER_GOALS_MS = {"2 views": 150.0, "3 views": 600.0}
@@ -81,21 +81,22 @@ def _rate(
 
 
 def _costs(key: tuple[str, str, int], of: Mapping[str, list[Mapping[str, Any]]]) -> list[Figure]:
-    """Return latency, CPU and memory of the node, beside storescp's and Orthanc's."""
+    """Return latency, CPU and memory of the node, beside storescp's, Orthanc's and a bare receiver's."""
     made = []
     for name, field, unit, peer in (
         ("p99", "p99_ms", "ms", "storescp"),
         ("CPU", "cpu_s_per_gb", "s/GB", "orthanc"),
+        ("CPU", "cpu_s_per_gb", "s/GB", "bare"),
         ("peak memory", "peak_rss_mb", "MB", "orthanc"),
     ):
         ours, theirs = ([row[field] for row in of.get(who, ()) if row.get(field) is not None] for who in ("node", peer))
-        if not ours:
+        if not ours or (peer == "bare" and not theirs):
             continue
         large = key[0] == "A"
         beside = (
             Peer.of(_PEERS.get(peer, peer), theirs, 1.0 if large and field == "p99_ms" else None) if theirs else None
         )
-        goal = (AT_MOST, _CPU_GOAL_S_PER_GB if large and field == "cpu_s_per_gb" else None)
+        goal = (AT_MOST, _CPU_GOAL_S_PER_GB if large and (field, peer) == ("cpu_s_per_gb", "orthanc") else None)
         made.append(Figure.of(f"{_name(key)}: {name}", unit, ours, goal, beside))
     return made
 
@@ -140,20 +141,26 @@ def _spread(name: str, spread: Mapping[str, float], goal: float | None) -> Figur
 
 def _throughput(found: Any) -> Record:
     """Return the rates of `throughput`: the node's beside the bare runtime's, by the clock and in CPU time."""
-    rates = {name: rate for name, rate in found.items() if isinstance(rate, dict) and "per_s" in rate}
-    node, figures = rates.pop("node"), []
-    for name, rate in rates.items():
-        goal = _THROUGHPUT_GOAL if name == "bare" else None
-        beside = Peer.of(f"ONNX Runtime, {name}", rate["per_s"], goal)
-        figures.append(Figure.of("radiographs", "images/s", node["per_s"], (AT_LEAST, None), beside))
-    for name, rate in rates.items():
-        figures.append(
-            Figure.of("CPU", "ms an image", node["cpu_ms"], None, Peer.of(f"ONNX Runtime, {name}", rate["cpu_ms"]))
-        )
-    lines = {"": [statistics.median(rate["per_s"]) for rate in (node, *rates.values())]}
-    curves = {"Radiographs": Curve(["node", *rates], lines, "", "images/s, median")}
+    figures: list[Figure] = []
+    lines: dict[str, list[float]] = {}
+    for threads, one in found["threads"].items():
+        label = f"{threads} thread{'s' * (threads != '1')} of the runtime"
+        figures += _beside_bare(label, one["rates"])
+        lines[label] = [statistics.median(rate["per_s"]) for rate in one["rates"].values()]
+    first = next(iter(found["threads"].values()))["rates"]
+    curves = {"Radiographs": Curve(list(first), lines, "", "images/s, median")}
     machine = {"load": round(found["load"][0], 2)} if "load" in found else {}
-    return Record("throughput", machine, 1, len(node["per_s"]), figures, curves)
+    return Record("throughput", machine, 1, len(first["node"]["per_s"]), figures, curves)
+
+
+def _beside_bare(label: str, rates: Mapping[str, Mapping[str, list[float]]]) -> list[Figure]:
+    node, made = rates["node"], []
+    for name, rate in rates.items():
+        if name != "node":
+            beside = Peer.of(f"ONNX Runtime, {name}", rate["per_s"], _THROUGHPUT_GOAL if name == "bare" else None)
+            made.append(Figure.of(f"{label}: radiographs", "images/s", node["per_s"], (AT_LEAST, None), beside))
+    bare = Peer.of("ONNX Runtime, bare", rates["bare"]["cpu_ms"])
+    return [*made, Figure.of(f"{label}: CPU", "ms an image", node["cpu_ms"], None, bare)]
 
 
 _SHAPES: dict[str, Callable[[Any], Record]] = {"ingest": _ingest, "answer": _answer, "throughput": _throughput}

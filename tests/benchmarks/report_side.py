@@ -67,7 +67,7 @@ def _positive(finding: ViewFinding, region: Region) -> ViewFinding:
 def _ours(folder: Path) -> tuple[Callable[[], dict[str, float]], Callable[[int], None]]:
     """The worker's own bench: three images are analysed first, model and maps included, then the study is composed."""
     from dicom_node.ledger.spool import StateFolders  # noqa: PLC0415 - the other side must not pay for it
-    from dicom_node.services.messages import AnalyseJob, ComposeJob, ViewToCompose  # noqa: PLC0415
+    from dicom_node.services.messages import AnalyseJob, ComposeJob, Image, ViewToCompose  # noqa: PLC0415
     from dicom_node.services.model import load_model  # noqa: PLC0415
     from dicom_node.services.workbench import Workbench  # noqa: PLC0415
     from dicom_node.settings import AnalysisSettings, NodeSettings, Settings  # noqa: PLC0415
@@ -81,7 +81,7 @@ def _ours(folder: Path) -> tuple[Callable[[], dict[str, float]], Callable[[int],
     for path in sorted(folders.instances.glob("*.dcm")):
         header = dcmread(path, stop_before_pixels=True)
         uid, kept = str(header.SOPInstanceUID), f"analysis-{os.getpid()}-{path.stem}"
-        finding = bench.analyse(AnalyseJob(uid, _DX, STUDY, "DX", path.stem, kept)).finding
+        finding = bench.analyse(AnalyseJob(Image(uid, _DX, STUDY, "DX", path.stem), kept)).finding
         region = region_of(int(header.Rows), int(header.Columns))
         views.append(ViewToCompose(_DX, uid, path.stem, _positive(finding, region), kept))
     bench.close()

@@ -138,7 +138,7 @@ def compose(node, channel, digest=None, content=b"report"):
 def test_an_image_is_answered_and_its_study_published_once(node):
     channel = node.worker()
     job = next_job(channel)
-    assert job.sop_instance_uid == "1.2.3.1"
+    assert job.image.sop_instance_uid == "1.2.3.1"
     channel.send(Analysed(a_finding(), None, None))
     compose(node, channel)
     study = node.until(lambda found: found["versions"] and found["versions"][0]["state"] == "published")
@@ -159,6 +159,32 @@ def test_c30_an_image_that_ends_three_workers_is_reported_as_failed(node):
     assert finding.reason.attempted
     compose(node, node.worker())
     node.until(lambda found: found["versions"][0]["state"] == "published")
+
+
+def test_c30_what_comes_next_is_named_and_an_image_that_ended_a_worker_is_alone(node):
+    def joined(count):
+        until(lambda: node.dispatcher.workers == count, 60, "who is gone is not counted, who is there is", every_s=0.01)
+
+    for number in (2, 3, 4):
+        node.receive(f"1.2.3.{number}")
+    channel = node.worker()
+    job = next_job(channel)
+    assert (job.image.sop_instance_uid, job.upcoming.sop_instance_uid) == ("1.2.3.1", "1.2.3.2")
+    channel.close()  # over one of the two: nobody knows which
+    joined(0)
+    channel = node.worker()
+    job = next_job(channel)
+    assert (job.image.sop_instance_uid, job.upcoming) == ("1.2.3.1", None)
+    channel.send(Analysed(a_finding(), None, None))
+    job = next_job(channel)
+    assert (job.image.sop_instance_uid, job.upcoming.sop_instance_uid) == ("1.2.3.2", "1.2.3.3")
+    channel.close()
+    joined(0)
+    channel, other = node.worker(), node.worker()
+    joined(2)
+    assert next_job(channel).image.sop_instance_uid == "1.2.3.2"
+    job = next_job(other)
+    assert (job.image.sop_instance_uid, job.upcoming) == ("1.2.3.3", None), "the other worker will take the next"
 
 
 def test_a_worker_that_hangs_loses_its_job_to_the_next(node, monkeypatch):
@@ -229,7 +255,8 @@ QUIET = pytest.mark.parametrize("node", [(Quiet(60, 600),)], indirect=True)
 def analyse(node, channel):
     job = next_job(channel)
     assert isinstance(job, AnalyseJob)
-    channel.send(Analysed(not_analysed(job.sop_instance_uid, Reason(ReasonCode.NO_MODEL, "no model")), None, None))
+    finding = not_analysed(job.image.sop_instance_uid, Reason(ReasonCode.NO_MODEL, "no model"))
+    channel.send(Analysed(finding, None, None))
     node.until(lambda study: all(image["finding"] for image in study["instances"]))
 
 

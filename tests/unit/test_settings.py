@@ -63,7 +63,7 @@ def test_two_destinations_of_one_name_are_refused(tmp_path):
 
 
 def test_a_missing_file_and_bad_toml_are_said(tmp_path):
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="dicom-node init"):
         settings.load(tmp_path / "none.toml")
     assert "not valid TOML" in problem(tmp_path, "[node")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dicom_node.cli.doctor.findings import Finding, Patient, bad, good, note, unknown
 from dicom_node.cli.doctor.unheard import unheard
 from dicom_node.cli.echo import ask_destination, ask_peer
+from dicom_node.cli.words import lasts
 from dicom_node.dimse.scu import Peer
 from dicom_node.dimse.tls import TlsFiles, client_context, days_left, server_context
 
@@ -134,13 +135,12 @@ def certificate(patient: Patient) -> Finding:
     name, tls = "certificate", patient.settings.node.tls
     if tls is None:
         return note(name, "no TLS: images and reports go in clear", "keep them on a network of their own")
-
-    days = int(days_left(tls.certificate, datetime.now(timezone.utc)))
+    days = days_left(tls.certificate, datetime.now(timezone.utc))
     if days < 0:
-        return bad(name, f"expired {-days} days ago", "renew it now, then `dicom-node reload`")
+        return bad(name, f"{lasts(days)}: every peer refuses it", "renew it now, then `dicom-node reload`")
     if days < _SOON_DAYS:
-        return bad(name, f"{days} days left", "renew it, then `dicom-node reload`")
-    return good(name, f"{days} days left")
+        return bad(name, lasts(days), "renew it, then `dicom-node reload`")
+    return good(name, lasts(days))
 
 
 CHECKS = (port, own_answer, reachable, reports, certificate)

@@ -230,7 +230,7 @@ def _schema(patient: Patient) -> int:
 
         return Overview(patient.folders.server).schema_version()
     with closing(sqlite3.connect(f"file:{patient.folders.file}?mode=ro", uri=True, timeout=5)) as connection:
-        return int(connection.execute("SELECT version FROM schema_version").fetchone()[0])
+        return int(connection.execute("SELECT max(version) FROM schema_version").fetchone()[0])
 
 
 def _existing(patient: Patient) -> os.PathLike[str]:

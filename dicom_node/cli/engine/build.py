@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from dicom_node import subcommands
+
 SUMMARY: Final = "build a bundle's TensorRT plan on this device and try it against ONNX Runtime"
 _DETAILS: Final = """\
 goes in:   a bundle's folder, which must be writable; TensorRT and pycuda (docs/jetson.md)
@@ -24,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _DETAILS
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("--images", type=Path, help="radiographs to try the plan on, 64 or more (default: drawn ones)")
-    parser.add_argument("--workspace-mib", type=int, help="TensorRT's workspace limit (default: a quarter of the free)")
+    parser.add_argument(
+        "--workspace-mib",
+        type=subcommands.count,
+        metavar="MIB",
+        help="TensorRT's workspace limit (default: a quarter of the free)",
+    )
     parser.add_argument("--again", action="store_true", help="build although an accepted plan is in place")
     parser.add_argument("--anyway", action="store_true", help="build although memory seems too short")
 

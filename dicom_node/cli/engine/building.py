@@ -9,6 +9,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
+from dicom_node.cli.engine.images import require_enough
 from dicom_node.cli.engine.trial import try_plan
 from dicom_node.core.errors import BundleError
 from dicom_node.inference import machine, onnx_sizes, plans
@@ -54,6 +55,7 @@ def build(args: argparse.Namespace) -> int:
     args: as `dicom-node engine build` takes them. Raises BundleError and WorkerCrashed.
     """
     plans.require_modules()
+    require_enough(args.images)
     bundle = load_bundle(args.bundle)
     sizes = onnx_sizes.network_sizes(bundle.embedder_path, bundle.manifest.embedder.input_shape)
     key = current_key(bundle, sizes.precision)

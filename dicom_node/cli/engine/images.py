@@ -11,6 +11,7 @@ from dicom_node.cli.demo import anatomy
 from dicom_node.cli.demo.exposure import BITS, expose
 from dicom_node.cli.demo.phantom import phantoms
 from dicom_node.core.errors import BundleError, NotAnalysable
+from dicom_node.inference.acceptance import IMAGES_MIN
 from dicom_node.part10.decode import decode
 
 if TYPE_CHECKING:
@@ -34,14 +35,26 @@ def trial_images(folder: Path | None) -> Iterator[NDArray[np.uint16]]:
     if folder is None:
         yield from drawn()
         return
-    if not folder.is_dir():
-        message = f"{folder}: not a folder; give --images a folder of radiographs"
-        raise BundleError(message)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = _files(folder)
     for path in paths[:: max(1, len(paths) // _MOST)]:
         grey = _read(path)
         if grey is not None:
             yield grey
+
+
+def require_enough(folder: Path | None) -> None:
+    """Raise BundleError where a folder cannot hold the images that a plan is tried on, before it is built."""
+    found = IMAGES_MIN if folder is None else len(_files(folder))
+    if found < IMAGES_MIN:
+        message = f"{folder}: {found} files, a plan is tried on at least {IMAGES_MIN}; give more, or leave --images out"
+        raise BundleError(message)
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        message = f"{folder}: not a folder; give --images a folder of radiographs"
+        raise BundleError(message)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def drawn() -> Iterator[NDArray[np.uint16]]:

@@ -26,20 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plans; 0 also where there is none."""
-    from dicom_node.cli.tables import print_table  # noqa: PLC0415 - `--help` stays quick
-    from dicom_node.core.errors import BundleError  # noqa: PLC0415
+    from dicom_node.core.errors import BundleError  # noqa: PLC0415 - `--help` stays quick
     from dicom_node.inference import plans  # noqa: PLC0415
     from dicom_node.inference.bundle import load_bundle  # noqa: PLC0415
     from dicom_node.services.engine import current_key  # noqa: PLC0415
 
     bundle = load_bundle(args.bundle)
-    found = plans.saved(bundle.folder)
-    if found:
-        print_table(
-            f"Plans of {bundle.manifest.name}",
-            ("plan", "TensorRT", "GPU", "platform", "precision", "MiB", "built", "took", "acceptance"),
-            [_row(facts) for facts in found],
-        )
+    for facts in plans.saved(bundle.folder):
+        print(_line(facts))
     try:
         plans.require_modules()
         print(f"used here: embedder-{plans.accepted(bundle.folder, current_key(bundle, precision='')).key.name}.plan")
@@ -48,9 +42,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(facts: PlanFacts) -> tuple[object, ...]:
+def _line(facts: PlanFacts) -> str:
+    """Return a plan in one line, its name first and unbroken: `engine remove` is given it."""
     key, acceptance = facts.key, facts.acceptance
     state = "never tried" if acceptance is None else "passed" if acceptance.passed else acceptance.problems[0]
-    gpu, size = f"{key.gpu} (SM {key.sm})", f"{facts.plan_bytes / (1 << 20):.1f}"
-    took = f"{facts.build_s} s, {facts.peak_mib} MiB"
-    return key.name, key.tensorrt, gpu, key.platform, key.precision, size, facts.built_at, took, state
+    device = f"TensorRT {key.tensorrt}, {key.gpu} (SM {key.sm}), {key.platform}, {key.precision}"
+    built = f"built {facts.built_at} in {facts.build_s} s with {facts.peak_mib} MiB of memory"
+    return f"{key.name}: {state}; {device}, {facts.plan_bytes / (1 << 20):.1f} MiB; {built}"

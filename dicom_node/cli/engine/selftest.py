@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from dicom_node import subcommands
+
 SUMMARY: Final = "print one table about this device: versions, memory, build, speed, acceptance"
 _DETAILS: Final = """\
 goes in:   a bundle's folder (default: the one that is installed)
@@ -21,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = _DETAILS
     parser.add_argument("bundle", type=Path, nargs="?", help="the bundle's folder (default: the installed one)")
-    parser.add_argument("--images", type=int, default=100, help="how many runs to measure (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=subcommands.count, default=100, help="how many runs to measure (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

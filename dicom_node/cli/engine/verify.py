@@ -25,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Try the plan of this device; 1 where it was not accepted."""
-    from dicom_node.cli.engine.trial import try_plan  # noqa: PLC0415 - `--help` stays quick
+    from dicom_node.cli.engine.images import require_enough  # noqa: PLC0415 - `--help` stays quick
+    from dicom_node.cli.engine.trial import try_plan  # noqa: PLC0415
     from dicom_node.inference import plans  # noqa: PLC0415
     from dicom_node.inference.bundle import load_bundle  # noqa: PLC0415
     from dicom_node.services.engine import current_key  # noqa: PLC0415
 
     plans.require_modules()
+    require_enough(args.images)
     bundle = load_bundle(args.bundle)
     facts = plans.exact(bundle.folder, current_key(bundle, precision=""))
     return 0 if try_plan(bundle, facts, args.images) else 1

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dicom_node import subcommands
+
 if TYPE_CHECKING:
     from dicom_node.lab.cxr.importer import Request, Tried
 
@@ -50,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with fp16: keep the first COUNT convolutions in float32, where roundings weigh most (default: 0)",
     )
     parser.add_argument("--images", type=Path, help="folder of radiographs to try the bundle on (PNG, JPEG, TIFF …)")
-    parser.add_argument("--count", type=int, default=16, help="how many of them, evenly spread (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=subcommands.count, default=16, help="how many of them, evenly spread (default: %(default)s)"
+    )
     parser.add_argument(
         "--bands",
         type=_share,
@@ -75,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
     from dicom_node.lab.runs import LabError  # noqa: PLC0415 - `--help` stays quick
 
     low, high = args.bands
-    if low > high or args.count < 1 or args.float32_first < 0:
-        message = "--bands needs LOW not above HIGH, --count at least 1, and --float32-first at least 0"
+    if low > high or args.float32_first < 0:
+        message = "--bands needs LOW not above HIGH, and --float32-first at least 0"
         raise LabError(message)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read on import: TensorFlow's chatter tells a user nothing
     try:

@@ -55,7 +55,8 @@ def convert(model: SavedModel) -> Any:
             kept, input_names=[f"{IMAGE}:0"], output_names=[f"{FEATURES}:0"], opset=OPSET
         )
     except Exception as error:  # noqa: BLE001 - the converter raises almost anything
-        message = f"tf2onnx cannot convert the network ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        reason = f"{type(error).__name__}: {str(error)[:120]}".splitlines()[0]
+        message = f"tf2onnx cannot convert the network ({reason}); use the versions that scripts/setup cxr installs"
         raise LabError(message) from None
     return _plain(converted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,23 @@ def test_an_outcome_that_a_tied_peak_turns_agrees_and_a_negative_never_does(
 
     wanted, found = (_said(outcome, peak, second) for outcome, peak in zip(outcomes, peaks, strict=True))
     assert parity.difference(wanted, found).outcome_agrees is agrees
+
+
+@pytest.mark.usefixtures("tf")
+@pytest.mark.parametrize("change", ["cosine", "logit", "probability", "peaks", "outcomes"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_each_bound_of_the_comparison_alone_refuses_and_so_does_what_is_no_number(precision: str, change: str) -> None:
+    from dicom_node.lab.cxr import parity  # noqa: PLC0415 - as above
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    bounds = parity.BOUNDS[precision]
+    values = {name: getattr(bounds, name) for name in ("cosine", "logit", "probability", "peaks", "outcomes")}
+    at_the_bounds = parity.Parity(images=16, same_peaks=1.0, same_outcomes=1.0, **values)
+    parity.check("it", at_the_bounds, bounds)
+    step = 1e-6 if change in {"logit", "probability"} else -1e-6
+    for value in (values[change] + step, float("nan")):
+        with pytest.raises(LabError, match="nothing was written"):
+            parity.check("it", replace(at_the_bounds, **{change: value}), bounds)
 
 
 def test_terms_go_with_the_weights_and_git_does_not_take_them(bundle: Bundle) -> None:

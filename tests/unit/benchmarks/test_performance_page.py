@@ -95,7 +95,7 @@ def test_little_is_enough_for_a_record():
 
 
 def test_the_runs_of_ingest_become_figures_beside_each_receiver(tmp_path):
-    of = {"node": 600.0, "orthanc": 200.0, "storescp": 500.0}
+    of = {"node": 600.0, "orthanc": 200.0, "storescp": 500.0, "bare": 900.0}
     rest = {
         "p99_ms": 9.0,
         "cpu_s_per_gb": 0.7,
@@ -108,9 +108,16 @@ def test_the_runs_of_ingest_become_figures_beside_each_receiver(tmp_path):
     (tmp_path / "ingest.json").write_text(json.dumps(rows))
     record = read(tmp_path / "ingest.json")
     rates = {one.peer.name: (one.value, one.peer.value, one.reached) for one in record.figures if one.unit == "MB/s"}
-    assert rates == {"Orthanc": (600.0, 200.0, True), "storescp": (600.0, 500.0, True)}
+    assert rates == {
+        "Orthanc": (600.0, 200.0, True),
+        "storescp": (600.0, 500.0, True),
+        "bare Python": (600.0, 900.0, None),
+    }
+    costs = [(one.peer.name, one.reached) for one in record.figures if one.unit == "s/GB"]
+    assert costs == [("Orthanc", True), ("bare Python", None)]
     assert record.rounds == 3
-    assert record.curves["Receiving"].lines == {"node": [600.0], "Orthanc": [200.0], "storescp": [500.0]}
+    lines = {"node": [600.0], "Orthanc": [200.0], "storescp": [500.0], "bare Python": [900.0]}
+    assert record.curves["Receiving"].lines == lines
     assert "Orthanc" in record.method
 
 
@@ -119,9 +126,16 @@ def test_the_rounds_of_throughput_and_the_stages_of_answer_become_figures(tmp_pa
         "node": {"per_s": [27.0, 29.0, 28.0], "cpu_ms": [70.0] * 3},
         "bare": {"per_s": [30.0] * 3, "cpu_ms": [60.0] * 3},
     }
-    (tmp_path / "throughput.json").write_text(json.dumps({"load": [0.2, 0.1, 0.1], "images": 200} | rates))
-    rate = read(tmp_path / "throughput.json").figures[0]
-    assert (rate.value, rate.peer.value, rate.reached) == (28.0, 30.0, True)
+    both = {"1": {"rates": rates}, "2": {"rates": rates | {"bare": {"per_s": [50.0] * 3, "cpu_ms": [40.0] * 3}}}}
+    (tmp_path / "throughput.json").write_text(json.dumps({"load": [0.2, 0.1, 0.1], "threads": both}))
+    one, _, two, spent = read(tmp_path / "throughput.json").figures
+    assert (one.name, one.value, one.peer.value, one.reached) == (
+        "1 thread of the runtime: radiographs",
+        28.0,
+        30.0,
+        True,
+    )
+    assert (two.peer.value, two.reached, spent.peer.value) == (50.0, False, 40.0)
     spread = {"samples": 9, "median": 120.0, "p95": 130.0, "largest": 140.0}
     kind = {"kind": "2 views as in FracAtlas", "receiver": "storescp", "studies": 9, "problems": ["one was late"]}
     moments = {"after_close_ms": {"composed": spread, "report": spread}, "stages_ms": {"compose": spread}}

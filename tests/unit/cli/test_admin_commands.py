@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,12 +89,20 @@ def test_doctor_examines_more_than_twenty_things_and_each_fault_says_what_to_do(
     assert not [one for one in found if "could not be examined" in one["seen"]]
 
 
+def of_a_newer_program(folders: StateFolders) -> None:
+    open_ledger(folders.ledger).close()
+    with closing(sqlite3.connect(folders.ledger)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (99)")
+        connection.commit()
+
+
 @pytest.mark.parametrize(
     ("spoil", "check"),
     [
         (lambda folders: folders.ledger.write_bytes(b"no database at all" * 100), "ledger"),
         (lambda folders: folders.root.chmod(0o755), "state folder"),
         (lambda folders: (folders.instances / "a.dcm").write_bytes(b"received"), "ledger"),
+        (of_a_newer_program, "ledger's version"),
     ],
 )
 def test_c41_doctor_finds_what_is_spoilt(spoil, check, config, capsys):
@@ -127,8 +137,12 @@ def test_init_fills_in_the_manual_and_keeps_its_comments(tmp_path, capsys):
 def test_a_value_that_no_setting_takes_leaves_no_file(tmp_path, capsys):
     file = tmp_path / "made.toml"
     assert main(["init", "--output", str(file), "--yes", "--ae-title", "much too long for an AE title"]) == exits.USAGE
-    assert "node.ae_title" in capsys.readouterr().err
-    assert not file.exists()
+    assert f"{file}:" in (said := capsys.readouterr().err)
+    assert "node.ae_title" in said
+    assert list(tmp_path.iterdir()) == []
+    file.write_text("# of yesterday\n")
+    assert main(["init", "--output", str(file), "--force", "--yes", "--port", "70000"]) == exits.USAGE
+    assert file.read_text() == "# of yesterday\n", "the file that was there stays"
 
 
 def test_values_are_changed_in_their_own_section_only():
@@ -184,6 +198,45 @@ def test_c51_the_support_bundle_holds_nothing_of_a_patient(config, capsys, tmp_p
     assert json.loads(held["events.json"]) == {"instance.refused": 1}
     assert all(name in said for name in held)
     assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_c51_the_support_bundle_takes_the_journal_and_disguises_every_uid(config, tmp_path, monkeypatch):
+    """The journal holds an event's fields, or the line of JSON that a program without a journal wrote."""
+    uuid, short, number = f"2.25.{7**40}", "1.2.3", "19560612"  # of a UUID, with few components, a patient's number
+    entries = [
+        {"EVENT": "delivery.dead", "DICOM_STUDY_UID": uuid, "DICOM_ATTEMPTS": "3", "PRIORITY": "3", "MESSAGE": CANARY},
+        {"EVENT": "result.not-ahead", "DICOM_STUDY_UID": short, "DICOM_REASON": CANARY, "PRIORITY": "6"},
+        {"MESSAGE": json.dumps({"event": "instance.stored", "sop_instance": number, "cause": f"lost/{uuid}"})},
+        {"MESSAGE": f"Traceback {CANARY}"},
+    ]
+    journal = tmp_path / "journalctl"
+    lines = "\n".join(json.dumps(one | {"__REALTIME_TIMESTAMP": "1795667884778958"}) for one in entries)
+    journal.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+    journal.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    output = tmp_path / "support.tar.gz"
+    assert main(["support-bundle", "--config", config, "--output", str(output)]) == exits.GOOD
+    with tarfile.open(output) as archive:
+        text = archive.extractfile("log.jsonl").read().decode()
+    events = [json.loads(line) for line in text.splitlines()]
+    assert [one["event"] for one in events] == ["delivery.dead", "result.not-ahead", "instance.stored"]
+    assert (events[0]["attempts"], events[0]["level"], events[0]["timestamp"][:10]) == ("3", "error", "2026-11-26")
+    assert events[2]["cause"] == f"lost/{events[0]['study']}"
+    assert not [one for one in (uuid, short, number, CANARY) if one in text]
+
+
+def test_the_support_bundle_tells_of_a_name_of_a_place_only_whether_it_is_set(config, tmp_path):
+    file = Path(config)
+    places = "[page]\nhosts = ['canary.example']\n[log]\ntraces = 'http://canary.example/v1/traces'\n"
+    file.write_text(file.read_text() + places)
+    output = tmp_path / "support.tar.gz"
+    log = tmp_path / "empty.log"
+    log.touch()
+    assert main(["support-bundle", "--config", config, "--output", str(output), "--log", str(log)]) == exits.GOOD
+    with tarfile.open(output) as archive:
+        settings = json.loads(archive.extractfile("settings.json").read())
+    assert (settings["page"]["hosts"], settings["log"]["traces"]) == (True, True)
+    assert "canary" not in json.dumps(settings).lower()
 
 
 def test_the_completion_is_a_script_that_knows_every_command(capsys):

@@ -38,7 +38,15 @@ def config(tmp_path):
         jobs.complete(connection, lease)
         found = results.Published("inconclusive", 0.25, "x", "between", "bundle", "results/1", "0", ())
         results.publish(connection, lease.version_id, found, ("pacs",), 102.0)
-        audit.note(connection, 103.0, "instance.refused", sop_instance="1.2.9", detail="0xA900: other UID")
+        audit.note(
+            connection,
+            103.0,
+            "instance.refused",
+            sop_instance="1.2.9",
+            detail="0xA900: other UID",
+            calling_ae="MODALITY",
+            peer="192.0.2.7",
+        )
     ledger.close()
     file = tmp_path / "node.toml"
     file.write_text("[node]\nstate_dir = 'state'\n")
@@ -55,7 +63,14 @@ def test_the_studies_are_listed_with_their_answers(config, capsys):
 def test_one_study_is_told_in_full(config, capsys):
     assert main(["studies", "1.2.3", "--config", config]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    for expected in ("1.2.3.1", "not analysed: modality MR", "published", "ready", "result.published"):
+    for expected in (
+        "1.2.3.1",
+        "not analysed: modality MR",
+        "published",
+        "ready",
+        "result.published",
+        "2 instances kept here",
+    ):
         assert expected in said
     assert main(["studies", "1.2.3", "--config", config, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -65,14 +80,32 @@ def test_one_study_is_told_in_full(config, capsys):
 
 def test_an_unknown_study_is_said_to_be_unknown(config, capsys):
     assert main(["studies", "9.9", "--config", config]) == 1
-    assert "nothing was ever received" in capsys.readouterr().err
+    assert "nothing was ever kept" in capsys.readouterr().err
+    assert main(["audit", "show", "9.9", "--config", config]) == 1
+    assert "no record names it" in capsys.readouterr().err
+
+
+def test_an_instance_leads_to_its_study_and_a_refused_one_to_its_reason(config, capsys):
+    assert main(["studies", "1.2.3.1", "--config", config]) == 1
+    assert "its study is 1.2.3\n" in capsys.readouterr().err
+    assert main(["studies", "1.2.9", "--config", config]) == 1
+    assert "was refused, 0xA900: other UID" in capsys.readouterr().err
+    assert main(["audit", "show", "1.2.9", "--json", "--config", config]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["event"] == "instance.refused"
 
 
 def test_instances_and_refusals_are_listed(config, capsys):
     assert main(["instances", "--config", config, "--json"]) == 0
     assert [row["role"] for row in json.loads(capsys.readouterr().out)] == ["view", "kept"]
     assert main(["instances", "--refused", "--config", config]) == 0
-    assert "0xA900" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0xA900" in said
+    assert "MODALITY 192.0.2.7" in " ".join(said.split())
+    assert main(["instances", "--limit", "1", "--json", "--config", config]) == 0
+    said = capsys.readouterr()
+    assert [row["role"] for row in json.loads(said.out)] == ["kept"]
+    assert "--limit 0" in said.err
 
 
 def test_retry_says_that_the_node_is_not_running(config, capsys):

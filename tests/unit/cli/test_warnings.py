@@ -19,6 +19,7 @@ from dicom_node.ledger import audit, instances, studies
 from dicom_node.ledger.database import open_ledger, version
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.settings import load
+from tests.support.authority import Authority
 from tests.unit.ledger.arrivals import an_arrival
 
 NODE = "[node]\nstate_dir = 'state'\nport = 1\n"
@@ -99,3 +100,17 @@ def test_c46_results_with_a_wrong_date_are_said(said, tmp_path):
     dates = {one["check"]: one for one in said(NODE, "doctor")[0]}["dates of results"]
     assert (dates["state"], dates["seen"].startswith("1 result of the future")) == ("bad", True)
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "words"), [(-1, State.BAD, "expired 1 d ago"), (5, State.BAD, "good for 5 d")]
+)
+def test_c09_a_certificate_that_expires_or_has_is_told_by_check_and_doctor(said, tmp_path, days, state, words):
+    authority = Authority(tmp_path, "hospital")
+    own = authority.sign("node", days=days)
+    files = f"certificate = '{own.certificate}'\nkey = '{own.key}'\nca = '{authority.own.certificate}'\n"
+    found, settings = said(f"{NODE}[node.tls]\n{files}", "check")
+    assert [one for one in found["warnings"] if words in one and "renew it" in one] == found["warnings"][: days < 0]
+    finding = network.certificate(Patient(Path("node.toml"), settings, StateFolders(tmp_path), None))
+    assert (finding.state, words in finding.seen) == (state, True)
+    assert "dicom-node reload" in finding.do

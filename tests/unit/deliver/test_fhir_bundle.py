@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from dicom_node.core.findings import Reason, ReasonCode
 from dicom_node.deliver.fhir_bundle import bundle
 from tests.support.brief import NARRATIVE, a_summary
 
@@ -55,12 +56,16 @@ def test_each_outcome_has_its_code(outcome):
     assert code == OUTCOMES[outcome]
 
 
-@pytest.mark.parametrize(("reason", "absent"), [("undecodable", "error"), ("body-part-out-of-scope", "not-performed")])
-def test_no_answer_is_no_value_and_its_kind_is_said(reason, absent):
-    resources = made(outcome="not-analysed", probability=None, reason_code=reason)
-    study = resources["Observation"][0]
-    assert study["dataAbsentReason"]["coding"][0]["code"] == absent
-    assert {"valueCodeableConcept", "interpretation", "component"} & study.keys() == set()
+@pytest.mark.parametrize("code", ReasonCode)
+def test_no_answer_is_no_value_and_its_kind_is_said_as_in_the_report(code):
+    whole = a_summary()
+    view = replace(whole.views[1], reason_code=code.value)
+    resources = made(outcome="not-analysed", probability=None, reason_code=code.value, views=(whole.views[0], view))
+    study, _, other = resources["Observation"]
+    absent = "error" if Reason(code, "").attempted else "not-performed"
+    for observation in (study, other):
+        assert observation["dataAbsentReason"]["coding"][0]["code"] == absent
+        assert {"valueCodeableConcept", "interpretation", "component"} & observation.keys() == set()
     assert "conclusionCode" not in resources["DiagnosticReport"][0]
     assert "Task" not in resources
 

@@ -55,6 +55,18 @@ def test_a_plan_that_differs_in_any_part_of_its_key_is_not_used_and_the_part_is_
     assert "engine build" in said
 
 
+def test_the_digest_of_a_network_is_that_of_its_graph_and_of_weights_beside_it(make_bundle):
+    bundle = load_bundle(make_bundle())
+    graph = bundle.embedder_path.read_bytes()
+    assert plans.network_sha256(bundle) == hashlib.sha256(graph).hexdigest()
+    data = bundle.embedder_path.with_name(f"{bundle.embedder_path.name}.data")
+    found = set()
+    for weights in (b"weights", b"others"):
+        data.write_bytes(weights)
+        found.add(plans.network_sha256(bundle))
+    assert found == {hashlib.sha256(graph + weights).hexdigest() for weights in (b"weights", b"others")}
+
+
 def test_every_part_makes_another_name():
     names = {dataclasses.replace(KEY, **{field.name: "other"}).name for field in dataclasses.fields(KEY)}
     assert len(names | {KEY.name}) == 9

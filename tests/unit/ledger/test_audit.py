@@ -102,6 +102,16 @@ def test_c53_every_deletion_swap_and_cut_is_found(path):
         assert verify(numbered).problem is not None
 
 
+def test_c53_a_record_that_was_changed_and_sealed_anew_no_longer_bears_the_next(path):
+    records = trail(path)
+    for index, record in enumerate(records[:-1]):
+        forged = replace(record, detail="never happened")
+        values = (forged.seq, forged.previous, forged.at, forged.event, forged.study_instance_uid)
+        seal = audit._seal((*values, forged.sop_instance_uid, forged.detail, forged.facts))
+        verdict = verify([*records[:index], replace(forged, hash=seal), *records[index + 1 :]])
+        assert verdict.problem == f"record {record.seq + 1}: does not follow the record before it"
+
+
 def test_c53_an_older_copy_is_found_by_a_head_that_was_noted_later(file, tmp_path):
     shutil.copy(file, tmp_path / "older.sqlite")
     ledger = open_ledger(file)

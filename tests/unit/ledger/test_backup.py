@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dicom_node.core.errors import LedgerError
 from dicom_node.core.study import Quiet
 from dicom_node.ledger import audit, instances
+from dicom_node.ledger.audit import verify
 from dicom_node.ledger.backup import back_up, put_back
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.spool import StateFolders
+from dicom_node.services.auditing import read_heads
 from tests.unit.ledger.arrivals import an_arrival
 
 
@@ -92,6 +96,16 @@ def test_c41_a_lost_ledger_is_put_back_beside_its_spool_and_its_stale_log_is_not
     put_back(tmp_path / "backup", folders, 200.0)
     assert told(folders)[2][:-1] == before[2]
     assert spool.read_bytes() == b"kept"
+
+
+def test_after_a_restore_the_trail_is_not_held_against_heads_of_the_ledger_that_is_gone(folders, tmp_path):
+    head = back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
+    later = json.dumps({"at": 1.0, "head": f"{head.seq + 1}:{'0' * 64}"})
+    folders.audit_heads.write_text(f"{later}\n")
+    folders.ledger.unlink()
+    put_back(tmp_path / "backup", folders, 200.0)
+    assert verify(Overview(folders.ledger).trail(), read_heads(folders.audit_heads)).problem is None
+    assert (folders.quarantine / folders.audit_heads.name).read_text() == f"{later}\n", "kept for whoever asks"
 
 
 def test_there_is_no_backup_of_nothing(tmp_path):

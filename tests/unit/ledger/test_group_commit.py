@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from dicom_node.core.errors import LedgerUnavailable
-from dicom_node.ledger import audit
+from dicom_node.ledger import audit, group_commit
 from dicom_node.ledger.audit import audit as rows
 from dicom_node.ledger.group_commit import GroupCommit
 from tests.support.waiting import until
@@ -89,5 +89,55 @@ def test_a_commit_that_fails_fails_for_all(ledger, monkeypatch):
     with pytest.raises(LedgerUnavailable):
         commits.run(note("one"))
     monkeypatch.undo()
+    assert commits.run(note("two")) == "two"
+    assert events(ledger) == ["two"]
+
+
+@pytest.fixture
+def late(ledger):
+    """A commit on its way: what it is part of, and how to let it arrive."""
+    commits, on_its_way, arrive = GroupCommit(ledger), threading.Event(), threading.Event()
+    thread = threading.Thread(target=commits.run, args=(note("late"), lambda: (on_its_way.set(), arrive.wait(10))))
+    thread.start()
+    assert on_its_way.wait(10)
+
+    def release():
+        arrive.set()
+        thread.join(10)
+
+    yield commits, release
+    release()
+
+
+def test_who_is_on_its_way_is_waited_for(ledger, late, monkeypatch):
+    commits, release = late
+    monkeypatch.setattr(group_commit, "_PATIENCE_S", 10)
+    begun, transaction = [], ledger.transaction
+    monkeypatch.setattr(ledger, "transaction", lambda: (begun.append(1), transaction())[1])
+    early = threading.Thread(target=commits.run, args=(note("early"),))
+    early.start()
+    until(lambda: commits._waiting, 10, "it waits")
+    release()
+    early.join(10)
+    assert len(begun) == 1
+    assert events(ledger) == ["early", "late"]
+
+
+def test_who_stays_away_is_not_waited_for_for_long(ledger, late):
+    commits, release = late
+    assert commits.run(note("early")) == "early"
+    assert events(ledger) == ["early"]
+    release()
+    assert events(ledger) == ["early", "late"]
+
+
+def test_who_fails_on_its_way_is_no_longer_expected(ledger):
+    def full():
+        raise OSError(28, "no space")
+
+    commits = GroupCommit(ledger)
+    with pytest.raises(OSError, match="no space"):
+        commits.run(note("one"), full)
+    assert commits._coming == 0
     assert commits.run(note("two")) == "two"
     assert events(ledger) == ["two"]

@@ -53,6 +53,21 @@ def test_a_job_that_crashes_three_workers_is_dead(ledger):
         assert jobs.lease(connection, 1e9, 60.0) is None
 
 
+def test_c30_the_image_that_comes_next_is_named_unless_it_ended_a_worker(ledger):
+    with ledger.transaction() as connection:
+        for number in (2, 3):
+            instances.record(
+                connection, an_arrival(f"1.2.3.{number}", content=f"{number}"), Quiet(10, 60), "bundle", 101.0
+            )
+        assert jobs.next_image(connection, 99.0) is None, "nothing is due"
+        first = jobs.lease(connection, 200.0, 60.0)
+        assert jobs.next_image(connection, 200.0) == first.instance_id + 1
+        assert not jobs.crash(connection, first, "gone", limit=3)
+        assert jobs.next_image(connection, 200.0) is None, "it is the next, and may end another"
+        assert jobs.complete(connection, jobs.lease(connection, 200.0, 60.0))
+        assert jobs.next_image(connection, 200.0) == first.instance_id + 1
+
+
 def test_an_error_waits_in_the_row_and_is_given_up_in_the_end(ledger):
     with ledger.transaction() as connection:
         lease = jobs.lease(connection, 100.0, 60.0)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.study import Quiet, Role
-from dicom_node.ledger import instances, jobs, outbox, results, studies
+from dicom_node.ledger import instances, jobs, outbox, results, studies, waiting
 from dicom_node.ledger.database import study, version
 from dicom_node.ledger.instances import Recorded
 from tests.unit.ledger.arrivals import an_arrival
@@ -175,6 +175,39 @@ def test_another_bundle_after_a_restart_answers_what_is_not_published(ledger):
         compose = jobs.lease(connection, 121.0, 60.0)
         assert compose.kind == jobs.COMPOSE
         assert len(results.to_compose(connection, compose.version_id, "another").views) == 1
+
+
+def test_a_bundle_that_is_switched_and_switched_back_answers_every_view(ledger):
+    """The other bundle's worker took the job that was queued for the first one."""
+    receive(ledger, "1.1", 100.0)
+    with ledger.transaction() as connection:
+        lease = jobs.lease(connection, 101.0, 60.0)
+        jobs.complete(connection, lease)
+        results.save_analysis(connection, results.Analysed(lease.instance_id, "other", "{}", None, None), 101.0)
+    closed, composing = close(ledger, 200.0)  # the first bundle is used again
+    assert (closed[0].views, composing) == (1, 0), "it waits for the view"
+    assert answer_all(ledger, 201.0) == 1
+
+
+def test_a_version_that_failed_gives_way_to_the_next_and_is_never_taken_up_again(ledger):
+    receive(ledger, "1.1", 100.0)
+    close(ledger, 200.0)
+    with ledger.transaction() as connection:
+        lease = jobs.lease(connection, 200.0, 60.0)
+        jobs.complete(connection, lease)
+        analysed = results.Analysed(lease.instance_id, "bundle", "{}", None, None)
+        results.save_analysis(connection, analysed, 200.0)
+        studies.promote_waiting(connection, 200.0)
+        lease = jobs.lease(connection, 200.0, 60.0)
+        assert jobs.fail(connection, lease, "no header", Backoff(0.0, 0.0, 0.0), 200.0, 0.5)
+        results.fail_version(connection, lease.version_id, "no header", 200.0)
+    receive(ledger, "1.2", 300.0)
+    close(ledger, 400.0)
+    assert answer_all(ledger, 401.0) == 1
+    assert versions(ledger) == [(1, "superseded"), (2, "published")]
+    with ledger.transaction() as connection:
+        assert waiting.revive(connection, "", 500.0) == waiting.Changed(0, 0)
+    assert answer_all(ledger, 501.0) == 0, "an older result after the newer one"
 
 
 def test_deliveries_of_a_study_keep_their_order(ledger):

@@ -53,29 +53,6 @@ def test_case_c30_a_fault_costs_one_child_and_the_next_image_is_decoded(pool, or
     assert after != before
 
 
-def test_an_image_is_decoded_ahead_and_taken_when_it_is_asked_for(pool, order) -> None:
-    fine, printing, dying, counting = (order(text) for text in ("fine", "print", "die", "imports"))
-    first = int(pool.decode(fine).grey[0, 0])
-    pool.begin(printing)
-    pool.begin(dying)  # one at a time: this one is not
-    assert int(pool.decode(printing).grey[0, 0]) == first
-    pool.begin(counting)
-    assert pool.decode(fine).grey.shape == (3, 5), "another was asked for than was begun"
-
-
-@pytest.mark.parametrize("fault", ["die", "grow"])
-def test_a_fault_ahead_is_told_when_its_image_is_asked_for_and_of_no_other(pool, order, fault) -> None:
-    faulty, fine = order(fault), order("fine")
-    pool.decode(fine)
-    pool.begin(faulty)
-    assert pool.decode(fine).grey.shape == (3, 5)
-    pool.begin(faulty)
-    with pytest.raises(NotAnalysable) as caught:
-        pool.decode(faulty)
-    assert caught.value.reason.code is ReasonCode.UNDECODABLE
-    assert pool.decode(fine).grey.shape == (3, 5)
-
-
 def test_a_child_killed_between_two_images_is_replaced(pool, order) -> None:
     pool.decode(order("fine"))
     os.kill(pool._child.pid, 9)

@@ -35,6 +35,14 @@ def odd(name):
         return cases.header(**ODD[name])
 
 
+def test_every_method_of_de_identification_is_kept():
+    methods = ["Basic profile", "Clean graphics", "x" * 80]
+    assert list(identify(cases.header(DeidentificationMethod=methods), cases.STUDY).DeidentificationMethod) == [
+        *methods[:2],
+        "x" * 64,
+    ]
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_type_2_attributes_are_always_there(name):
     made = identify(odd(name), cases.STUDY)

@@ -69,6 +69,13 @@ def test_views_without_an_answer_are_told_even_beside_a_positive():
     assert "Not analysed: 1 of 2 views." in in_words(finding)
 
 
+@pytest.mark.parametrize("words", [in_words, main_sentence])
+def test_views_that_would_be_positive_alone_are_told_where_the_study_is_inconclusive(words):
+    assert "Alone, 1 of 2 views would be positive." in words(ALL["inconclusive-disagreeing"].finding)
+    for name in ("inconclusive", "inconclusive-skipped", "positive", "negative-two-views", "not-analysed-failed"):
+        assert "Alone" not in words(ALL[name].finding)
+
+
 def test_the_page_sentence_repeats_no_number():
     assert main_sentence(ALL["positive"].finding) == "Fracture suspected on 1 of 1 view."
 

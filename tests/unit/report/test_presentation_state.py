@@ -149,8 +149,19 @@ def test_tables_are_written_anew_in_little_endian(big):
     source.file_meta = FileMetaDataset()
     source.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.2" if big else "1.2.840.10008.1.2.1")
     table = only(cases.request(cases.view(cases.P, source))).SoftcopyVOILUTSequence[0].VOILUTSequence[0]
-    assert list(table.LUTDescriptor) == [4, -2, 12]
+    # A presentation state knows entries of 8 and 16 bits only; as shares of the greatest they are what they were.
+    assert list(table.LUTDescriptor) == [4, -2, 16]
+    assert np.frombuffer(table.LUTData, "<u2").tolist() == [0, 80, 14403, 65535]
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": "900", "WindowWidth": "700"}])
+def test_a_modality_table_keeps_its_values_and_what_they_range_over(window):
+    entries = [0, 5, 900, 4095]
+    state = only(positive(ModalityLUTSequence=[_lut(0, entries)], **window))
+    table, voi = state.ModalityLUTSequence[0], state.SoftcopyVOILUTSequence[0]
+    assert list(table.LUTDescriptor) == [4, 0, 16]
     assert np.frombuffer(table.LUTData, "<u2").tolist() == entries
+    assert (voi.WindowCenter, voi.WindowWidth) == ((900, 700) if window else (2048, 4096))
 
 
 @pytest.mark.parametrize("descriptor", [[900, 0, 12], [3, 0, 40], None])

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,17 @@ def test_a_capture_says_how_it_was_made():
         assert len(capture.PixelData) == capture.Rows * capture.Columns * 3 + capture.Rows * capture.Columns * 3 % 2
     assert list(heatmap.PatientOrientation) == ["L", "F"]
     assert not summary.PatientOrientation
+
+
+def test_a_heatmap_over_a_lossy_picture_says_so():
+    """Once lost, always lost (PS3.3 C.7.6.1.1.5); the summary page and a sound picture say nothing of it."""
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": ["9.5", "2"]}
+    summary, heatmap = pages(cases.request(cases.view(cases.P, cases.header(**lossy))))
+    assert heatmap.LossyImageCompression == "01"
+    assert [float(ratio) for ratio in heatmap.LossyImageCompressionRatio] == [9.5, 2.0]
+    sound = cases.view(cases.P, cases.header(LossyImageCompression="00"))
+    for page in (summary, *pages(cases.request(sound))):
+        assert "LossyImageCompression" not in page
 
 
 def test_an_unpaired_body_part_has_no_side():
@@ -223,10 +235,30 @@ def test_views_without_a_picture_on_a_full_page_are_named_with_their_answer(monk
     assert "Not pictured: view 7 NEGATIVE  4.1 %, 8 NEGATIVE  4.1 %, 9 NEGATIVE  4.1 %".replace("  ", " ") in lines
 
 
+def _names_map(line):
+    return line.startswith("View ") and ", map: image " in line
+
+
 def test_a_row_says_which_image_its_map_is(monkeypatch):
     lines = written(monkeypatch, lambda: summary_page(ALL["four-views"]))
-    assert [line.partition("map: ")[2] for line in dict.fromkeys(lines) if "map: " in line] == ["image 2", "image 3"]
+    assert [line.partition(", map: ")[2] for line in dict.fromkeys(lines) if _names_map(line)] == ["image 2", "image 3"]
     assert [page.InstanceNumber for page in pages(ALL["four-views"])] == [1, 2, 3]
+
+
+def test_a_long_name_of_a_view_leaves_room_for_the_place_of_its_map(monkeypatch):
+    named = {"BodyPartExamined": "CALCANEUS", "ImageLaterality": "B", "ViewPosition": "OBLIQUE", "rows": 64}
+    views = [cases.view(cases.I, cases.header(number, **named)) for number in range(1, 9)]
+    lines = written(monkeypatch, lambda: summary_page(cases.request(*views)))
+    assert [line.rpartition(" ")[2] for line in dict.fromkeys(lines) if _names_map(line)] == list("23456789")
+
+
+def test_no_line_of_a_page_is_cut_in_a_time_zone_with_a_long_name(monkeypatch):
+    source = cases.header(rows=1280, columns=1280, TimezoneOffsetFromUTC="-0330")
+    when = datetime(2026, 8, 28, 8, 38, 48, tzinfo=timezone.utc)
+    request = cases.request(cases.view(cases.P, source), version=2, made_at=when)
+    lines = written(monkeypatch, lambda: compose(request))
+    assert "UTC-03:30" in " ".join(lines)
+    assert not [line for line in lines if line.endswith("...")]
 
 
 def test_a_later_version_says_what_it_supersedes(monkeypatch):

@@ -33,6 +33,8 @@ def test_every_outcome_and_every_odd_source_makes_valid_messages(tmp_path, name)
     assert found.probability == request.finding.probability
     assert found.narrative == in_words(request.finding)
     assert [view.sop_instance_uid for view in found.views] == [v.sop_instance_uid for v in request.finding.views]
+    reasons = [v.reason.code.value if v.reason else "" for v in request.finding.views]
+    assert [view.reason_code for view in found.views] == reasons
     assert found.study.study_instance_uid == cases.STUDY
     assert Bundle.model_validate_json(json.dumps(bundle(found, "asap", transaction=True)))
     assert parse_message(oru.message(found, RIS, "NODE").decode(), find_groups=True).validate()

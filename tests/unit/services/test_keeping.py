@@ -13,7 +13,7 @@ from dicom_node.core.delivery import Backoff
 from dicom_node.core.errors import Rejected
 from dicom_node.core.identifiers import spool_key
 from dicom_node.core.study import Quiet, StoreRequest
-from dicom_node.ledger import audit, instances, jobs, outbox, results, running, studies
+from dicom_node.ledger import audit, instances, jobs, outbox, purging, results, running, studies
 from dicom_node.ledger.database import delivery, open_ledger
 from dicom_node.ledger.instances import Recorded
 from dicom_node.ledger.overview import Overview
@@ -106,6 +106,28 @@ def store(tmp_path):
     store = Store(tmp_path / "state")
     yield store
     store.ledger.close()
+
+
+def test_what_comes_between_the_look_and_the_purge_is_kept(store, monkeypatch):
+    """The studies that are due are looked up in one transaction, and each is purged in one of its own."""
+    file = store.receive(1)
+    store.answer()
+    store.deliver("pacs")
+    store.deliver("other")
+    store.now += 31 * DAY
+    look = purging.due
+    came = []
+
+    def due(connection, after, is_old, limit):
+        found = look(connection, after, is_old, limit)
+        if found[0] and not came:
+            came.append(instances.record(connection, an_arrival("1.2.1.2", study="1.2.1"), QUIET, "bundle", store.now))
+        return found
+
+    monkeypatch.setattr(purging, "due", due)
+    assert store.purge_due() == 0
+    assert came == [Recorded.NEW]
+    assert file.exists()
 
 
 def test_only_what_every_destination_has_stored_long_enough_ago_is_purged(store):

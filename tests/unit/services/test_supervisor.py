@@ -1,12 +1,16 @@
-"""The page is a guest of the node: whatever becomes of it, node and worker go on."""
+"""The supervisor: a page is a guest, whatever becomes of it; a program that hangs is killed and started again."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from dicom_node.services import process
+from dicom_node.services import notify, process
+from dicom_node.services.signs import Signs
 from dicom_node.services.supervisor import PAGE, Supervisor
 
 
@@ -41,3 +45,36 @@ def test_a_page_that_fails_is_started_again():
 
 def test_a_node_whose_ledger_needs_a_person_ends_all():
     assert supervised("node", process.EXIT_LEDGER)[1] == process.EXIT_LEDGER
+
+
+def test_c48_a_program_that_was_heard_and_falls_silent_is_killed_and_started_again():
+    supervisor = Supervisor(Path("node.toml"), ("worker",))
+    (child,) = supervisor._children
+    child.signs = Signs(within_s=0.4)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child.popen:
+        for _ in range(8):  # it loads its model: nothing is expected of it
+            assert supervisor._look_after(child) is None
+            time.sleep(0.1)
+        assert child.popen.poll() is None
+        notify.notifier(child.signs.environment()).ready("it says so once, and hangs")
+        while child.popen.poll() is None:
+            assert supervisor._look_after(child) is None
+            time.sleep(0.05)
+        assert child.popen.returncode == -9
+        supervisor._look_after(child)
+    assert child.popen is None
+    assert child.restart_at > 0
+
+
+def test_c48_signs_of_life_keep_it_running_and_a_time_in_which_nobody_looked_does_not_count():
+    signs = Signs(within_s=20.0)
+    program = notify.notifier(signs.environment())
+    assert program.every_s == 5.0
+    program.ready("up")
+    assert [signs.are_missing(now) for now in (0.0, 9.0, 18.0)] == [False, False, False]
+    program.alive()
+    assert [signs.are_missing(now) for now in (27.0, 36.0, 45.0)] == [False, False, False]
+    assert not signs.are_missing(500.0)  # the supervisor was stopped too
+    assert [signs.are_missing(now) for now in (510.0, 520.0, 520.1)] == [False, False, True]
+    signs.begin()
+    assert not signs.are_missing(521.0)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
 from dicom_node.core.errors import EngineLost, WorkerCrashed
 from dicom_node.services import process, worker
-from dicom_node.services.messages import AnalyseJob, Failed, Idle
+from dicom_node.services.messages import AnalyseJob, Failed, Idle, Image
 from dicom_node.services.model import Model
 from dicom_node.settings import AnalysisSettings, NodeSettings, Settings
 
-JOB = AnalyseJob("1.2", "1.3", "1.4", "CR", "ab/abc", "work/1-1")
+JOB = AnalyseJob(Image("1.2", "1.3", "1.4", "CR", "ab/abc"), "work/1-1")
+
+
+FREE = SimpleNamespace(turn=nullcontext())  # a workbench whose model nobody uses
 
 
 class Ended(Exception):
@@ -76,16 +81,16 @@ def test_c45_the_model_is_asked_its_known_answer_once_a_day_and_another_ends_the
 
     monkeypatch.setattr(process, "end", end)
     model, one = Asked(), make()
-    one._test_daily(model)
+    one._test_daily(FREE, model)
     assert model.times == 0
     one._last_test -= 86400.0
     with capture_logs() as events:
-        one._test_daily(model)
-        one._test_daily(model)
+        one._test_daily(FREE, model)
+        one._test_daily(FREE, model)
         assert model.times == 1
         one._last_test -= 86400.0
         with pytest.raises(Ended, match=str(process.EXIT_FAILED)):
-            one._test_daily(model)
+            one._test_daily(FREE, model)
     assert [event["event"] for event in events] == ["selftest.passed", "selftest.failed"]
 
 
@@ -96,14 +101,14 @@ def test_a_decoder_that_cannot_be_started_is_only_a_failed_job(make):
 def test_an_idle_engine_is_released_after_the_time_set_and_never_without_one(make):
     model = Released()
     patient = make(release_idle_s=100.0)
-    patient._rest(model)
+    patient._rest(FREE, model)
     assert model.count == 0
     patient._last_image = time.monotonic() - 100.0
-    patient._rest(model)
+    patient._rest(FREE, model)
     assert model.count == 1
     for_ever = make()
     for_ever._last_image = time.monotonic() - 1e6
-    for_ever._rest(model)
+    for_ever._rest(FREE, model)
     assert model.count == 1
 
 

@@ -57,7 +57,11 @@ def test_a_plan_is_built_tried_listed_measured_and_removed(device, compact, caps
     assert load_bundle(compact).sha256 == before
     assert device.left() == []
     assert run(capsys, "build", compact)[1].startswith("an accepted plan is in place")
-    assert f"used here: embedder-{facts.key.name}.plan" in run(capsys, "list", compact)[1]
+    assert main(["engine", "list", str(compact)]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    # On a screen of any width a plan is one line, and its name can be copied from it.
+    assert first.startswith(f"{facts.key.name}: passed; TensorRT 10.3.0, Orin (SM 8.7), ")
+    assert last == f"used here: embedder-{facts.key.name}.plan"
     status, said = run(capsys, "benchmark", compact, "--images", 3)
     assert "TensorRT 10.3.0 Orin: median" in said
     assert "mean with two on their way" in said
@@ -70,6 +74,31 @@ def test_a_plan_is_built_tried_listed_measured_and_removed(device, compact, caps
     assert run(capsys, "remove", compact, facts.key.name)[0] == 0
     assert plans.saved(compact) == ()
     assert "used here: none (no TensorRT plan was built" in run(capsys, "list", compact)[1]
+    assert "there is no plan to remove" in run(capsys, "remove", compact, "--all")[1]
+
+
+@pytest.mark.parametrize("words", [("build", "--workspace-mib", "-5"), ("benchmark", "--images", "0")])
+def test_a_number_that_makes_no_sense_is_refused_before_anything_begins(device, compact, capsys, words):
+    with pytest.raises(SystemExit):
+        main(["engine", words[0], str(compact), *words[1:]])
+    assert f"{words[2]} is no whole number from 1 up" in capsys.readouterr().err
+    assert device.log == []
+
+
+@pytest.mark.parametrize("command_name", ["build", "verify"])
+def test_too_few_images_are_said_before_anything_is_built(device, compact, tmp_path, capsys, command_name):
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "1.png").write_bytes(b"")
+    status, said = run(capsys, command_name, compact, "--images", tmp_path / "few")
+    assert status == 1
+    assert "1 files, a plan is tried on at least 64; give more, or leave --images out" in said
+    assert device.log == []
+
+
+def test_a_mistyped_folder_holds_no_plan_to_remove(tmp_path, capsys):
+    status, said = run(capsys, "remove", tmp_path / "gone", "--all")
+    assert status == 1
+    assert "not a folder" in said
 
 
 @pytest.mark.usefixtures("one_image")

@@ -1,0 +1,137 @@
+"""The next image is looked at beside the one in hand: once, in its turn, and with no say in the other's answer."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dicom_node.core.errors import EngineLost, NotAnalysable
+from dicom_node.core.findings import Reason, ReasonCode
+from dicom_node.core.radiograph import Radiograph
+from dicom_node.inference.bundle import load_bundle
+from dicom_node.inference.pipeline import Pipeline
+from dicom_node.ledger.spool import StateFolders
+from dicom_node.part10.writer import encode
+from dicom_node.services.messages import AnalyseJob, Image
+from dicom_node.services.workbench import Workbench
+from dicom_node.settings import NodeSettings, Settings
+from tests.conformance import report_cases as cases
+from tests.support.system import BUNDLE
+
+
+class Engine:
+    """An embedder that notes which images it was given, one at a time, and fails where it is told to."""
+
+    runtime = "the tests"
+
+    def __init__(self, shape):
+        self.shape, self.seen, self.fails_at = shape, [], None
+        self.busy = threading.Lock()
+
+    def embed(self, tensor):
+        assert self.busy.acquire(blocking=False), "two images at once"
+        try:
+            self.seen.append(float(tensor.sum()))
+            if len(self.seen) == self.fails_at:
+                message = "the GPU failed on an image"
+                raise EngineLost(message)
+            return np.random.default_rng(len(self.seen)).normal(0, 0.1, self.shape).astype(np.float32)
+        finally:
+            self.busy.release()
+
+
+class Decoder:
+    """Decodes by number: an image's row count is its name's last digit; what it was asked for is noted."""
+
+    def __init__(self):
+        self.asked, self.broken = [], []
+
+    def decode(self, path):
+        number = int(path.name[0])
+        self.asked.append(number)
+        if number in self.broken:
+            self.broken.remove(number)
+            raise NotAnalysable(Reason(ReasonCode.UNDECODABLE, "the decoder ended with signal 9"))
+        return Radiograph(cases.picture(300 + number, 200).astype(np.uint16) * 100)
+
+    def close(self):
+        """End nothing."""
+
+
+@pytest.fixture
+def bench(tmp_path):
+    folders = StateFolders(tmp_path)
+    folders.create()
+    bundle = load_bundle(BUNDLE)
+    engine = Engine(bundle.manifest.embedder.output_shape[1:])
+    model = SimpleNamespace(pipeline=Pipeline(bundle, engine), bundle=bundle, problem=None)
+    bench = Workbench(Settings(node=NodeSettings(state_dir=tmp_path)), model)
+    bench._decoder = Decoder()
+    bench.engine = engine
+    yield bench
+    bench.close()
+
+
+def image(bench, number):
+    header = cases.header(number)
+    path = bench._folders.instance_path(f"ab/{number}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode(header))
+    return Image(str(header.SOPInstanceUID), str(header.SOPClassUID), cases.STUDY, "DX", f"ab/{number}")
+
+
+def test_a_queue_is_worked_off_with_each_image_decoded_and_given_to_the_network_once(bench):
+    images = [image(bench, number) for number in range(1, 7)]
+    answers = []
+    for number, one in enumerate(images):
+        upcoming = images[number + 1] if number + 1 < len(images) else None
+        answers.append(bench.analyse(AnalyseJob(one, f"work/{number}", upcoming)))
+    assert [answer.finding.sop_instance_uid for answer in answers] == [one.sop_instance_uid for one in images]
+    assert len({answer.pixels_sha256 for answer in answers}) == len(images)
+    assert bench._decoder.asked == [1, 2, 3, 4, 5, 6]
+    assert len(bench.engine.seen) == len(set(bench.engine.seen)) == len(images)
+    stages = ["read", "decode", "prepare", "wait", "infer", "queue", "maps", "keep"]
+    assert all(list(answer.took_ms) == stages for answer in answers)
+    alone = bench.analyse(AnalyseJob(images[2], "work/alone"))
+    assert alone.pixels_sha256 == answers[2].pixels_sha256
+
+
+def test_another_image_than_was_named_is_answered_for_itself(bench):
+    one, named, came = (image(bench, number) for number in (1, 2, 3))
+    bench.analyse(AnalyseJob(one, "work/1", named))
+    answer = bench.analyse(AnalyseJob(came, "work/3"))
+    assert answer.finding.sop_instance_uid == came.sop_instance_uid
+    assert answer.pixels_sha256 == bench.analyse(AnalyseJob(came, "work/again")).pixels_sha256
+
+
+def test_c29_the_same_image_with_other_bytes_is_not_the_one_that_was_looked_at(bench):
+    one, named = image(bench, 1), image(bench, 2)
+    bench.analyse(AnalyseJob(one, "work/1", named))
+    answer = bench.analyse(AnalyseJob(replace(named, sha256="0" * 64, size=10), "work/2"))
+    assert answer.finding.reason.code is ReasonCode.DAMAGED
+
+
+def test_c30_what_goes_wrong_ahead_is_tried_again_in_the_image_s_own_time(bench):
+    one, named = image(bench, 1), image(bench, 2)
+    bench._decoder.broken = [2]
+    bench.analyse(AnalyseJob(one, "work/1", named))
+    assert bench.analyse(AnalyseJob(named, "work/2")).finding.logit is not None
+    assert bench._decoder.asked == [1, 2, 2]
+    bench._decoder.broken = [1, 2, 2]
+    reason = bench.analyse(AnalyseJob(one, "work/3", named)).finding.reason
+    assert reason.code is ReasonCode.UNDECODABLE
+    reason = bench.analyse(AnalyseJob(named, "work/4")).finding.reason
+    assert reason.text == "the decoder ended with signal 9"
+
+
+def test_c44_an_engine_that_is_lost_ahead_is_lost_at_the_image_that_lost_it(bench):
+    one, named = image(bench, 1), image(bench, 2)
+    bench.engine.fails_at = 2
+    answer = bench.analyse(AnalyseJob(one, "work/1", named))
+    assert answer.finding.logit is not None
+    with pytest.raises(EngineLost, match="the GPU failed"):
+        bench.analyse(AnalyseJob(named, "work/2"))
