@@ -34,7 +34,7 @@ def pacs(tmp_path_factory, installed, node_port):  # noqa: ARG001 - a fixture ca
 @pytest.fixture(scope="session")
 def node(tmp_path_factory, pacs, node_port):
     """A node that sends to that PACS; it analyses what a test makes the PACS send."""
-    made = Node(tmp_path_factory.mktemp("node"), BUNDLE, port=node_port)
+    made = Node(tmp_path_factory.mktemp("node"), BUNDLE, quiet_s=3.0, port=node_port)
     with made.sends_to("pacs", pacs.ae_title, pacs.dicom_port) as running:
         yield running
 

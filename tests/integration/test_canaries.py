@@ -103,7 +103,7 @@ def _element(keyword: str) -> object:
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory, bundle):
     """A node that has received, refused, analysed, composed and failed to deliver what the canaries are in."""
-    node = Node(tmp_path_factory.mktemp("canaries"), bundle, quiet_s=0.5)
+    node = Node(tmp_path_factory.mktemp("canaries"), bundle, quiet_s=3.0)
     node.sends_to("nobody", f"{CANARY[:4]}AE", 1)
     copies, temporary = node.folder / "copies", node.folder / "tmp"
     for folder in (copies, temporary):

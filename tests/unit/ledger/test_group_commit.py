@@ -97,13 +97,13 @@ def test_a_commit_that_fails_fails_for_all(ledger, monkeypatch):
 def late(ledger):
     """A commit on its way: what it is part of, and how to let it arrive."""
     commits, on_its_way, arrive = GroupCommit(ledger), threading.Event(), threading.Event()
-    thread = threading.Thread(target=commits.run, args=(note("late"), lambda: (on_its_way.set(), arrive.wait(10))))
+    thread = threading.Thread(target=commits.run, args=(note("late"), lambda: (on_its_way.set(), arrive.wait(60))))
     thread.start()
-    assert on_its_way.wait(10)
+    assert on_its_way.wait(60)
 
     def release():
         arrive.set()
-        thread.join(10)
+        thread.join(60)
 
     yield commits, release
     release()
@@ -111,14 +111,14 @@ def late(ledger):
 
 def test_who_is_on_its_way_is_waited_for(ledger, late, monkeypatch):
     commits, release = late
-    monkeypatch.setattr(group_commit, "_PATIENCE_S", 10)
+    monkeypatch.setattr(group_commit, "_PATIENCE_S", 60)
     begun, transaction = [], ledger.transaction
     monkeypatch.setattr(ledger, "transaction", lambda: (begun.append(1), transaction())[1])
     early = threading.Thread(target=commits.run, args=(note("early"),))
     early.start()
-    until(lambda: commits._waiting, 10, "it waits")
+    until(lambda: commits._waiting, 60, "it waits")
     release()
-    early.join(10)
+    early.join(60)
     assert len(begun) == 1
     assert events(ledger) == ["early", "late"]
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from dicom_node.services.lookahead import Lookahead
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -15,8 +16,8 @@ def asked():
     seen, free = [], threading.Event()
 
     def look(key):
-        free.wait(10)
         seen.append(key)
+        free.wait(60)
         if key.startswith("-"):
             raise ValueError(key)
         return key.upper()
@@ -38,18 +39,21 @@ def test_what_was_begun_is_taken_once_while_it_is_under_way_and_the_next_is_begu
     second = ahead.take("b")
     assert not first.done()
     free.set()
-    assert (first.result(10), second.result(10)) == ("A", "B")
+    assert (first.result(60), second.result(60)) == ("A", "B")
     assert sorted(seen) == ["a", "b"]
 
 
 def test_what_nobody_asks_for_is_dropped_and_what_was_not_begun_is_nobody_s(asked):
     ahead, seen, free = asked
-    for key in ("a", "b", "c", "d"):
-        ahead.begin(key)  # two threads: the others are not under way yet when they are dropped
+    for key in ("a", "b"):
+        ahead.begin(key)
+        until(lambda key=key: key in seen, 60, "it is under way")
+    for key in ("c", "d"):
+        ahead.begin(key)  # two threads: these are not under way yet, and one of them is dropped
     assert ahead.take("a") is None
     ahead.begin(None)
     free.set()
-    assert ahead.take("d").result(10) == "D"
+    assert ahead.take("d").result(60) == "D"
     assert set(seen) <= {"a", "b", "d"}
 
 
@@ -58,10 +62,10 @@ def test_an_error_is_told_to_who_asks_for_it_and_to_nobody_else(asked):
     free.set()
     ahead.begin("-x")
     ahead.begin("b")
-    assert ahead.take("b").result(10) == "B"
+    assert ahead.take("b").result(60) == "B"
     ahead.begin("-y")
     with pytest.raises(ValueError, match="-y"):
-        ahead.take("-y").result(10)
+        ahead.take("-y").result(60)
 
 
 def test_its_end_waits_for_what_is_under_way(asked):
