@@ -77,6 +77,8 @@ def _serve(following: Following, config: Path, stopping: threading.Event) -> int
         serving.stop()
 
     process.on_stop_signal(stop)
+    if stopping.is_set():  # the signal came between two servings
+        serving.stop()
     # The first count reads the whole ledger: begun now, it is done when somebody asks.
     threading.Thread(target=metrics.text, name="first-count", daemon=True).start()
     log.info("page.ready", host=page.host, port=page.port, login=login is not None)

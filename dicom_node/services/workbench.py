@@ -283,6 +283,9 @@ def _header_of_patient(path: Path, sop_instance_uid: str, study_instance_uid: st
     """Return the data set without pixels, for a result: without it nobody can say whose the result is."""
     try:
         return dcmread(path, stop_before_pixels=True)
+    except FileNotFoundError as error:
+        message = f"study {study_instance_uid}: the stored file of image {sop_instance_uid} is gone; send it again"
+        raise IdentityMismatch(message) from error
     except Exception as error:
         message = (
             f"study {study_instance_uid}: the header of image {sop_instance_uid} cannot be read "

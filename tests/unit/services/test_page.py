@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
+from dicom_node.services import page, process
+from dicom_node.services.following import Following
 from dicom_node.services.page import surroundings
 from dicom_node.settings import Settings
 from tests.support.authority import Authority
 from tests.support.requirements import require
+from tests.support.waiting import free_port
 
 DESTINATIONS = [
     {"kind": "dicom", "name": "pacs", "ae_title": "MAINPACS", "host": "10.0.0.7", "port": 104},
@@ -50,3 +54,13 @@ def test_the_days_of_each_certificate_in_use_are_told_and_a_file_that_is_none_is
     assert [one.name for one in found] == ["DICOM certificate", "Page certificate"]
     assert found[0].days == pytest.approx(10, abs=0.1)
     assert found[1].days is None
+
+
+@pytest.mark.timeout(60)
+def test_a_stop_that_comes_between_two_servings_ends_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "on_stop_signal", lambda _stop: None)
+    settings = Settings.model_validate({"node": {"state_dir": str(tmp_path)}, "page": {"port": free_port()}})
+    stopping = threading.Event()
+    stopping.set()
+    following = Following(settings, tmp_path / "none.toml", lambda _settings: None)
+    assert page._serve(following, tmp_path / "none.toml", stopping) == process.EXIT_OK

@@ -112,6 +112,13 @@ def test_an_image_without_a_readable_header_is_not_composed(bench):
         bench.compose(stored(bench, b"no DICOM file"))
 
 
+def test_an_image_whose_file_is_gone_is_to_be_sent_again(bench):
+    job = stored(bench, cases.header(1))
+    bench._folders.instance_path("ab/0").unlink()
+    with pytest.raises(IdentityMismatch, match=r"the stored file of image .* is gone; send it again"):
+        bench.compose(job)
+
+
 def test_what_was_written_is_read_again_before_it_is_handed_over(bench, monkeypatch):
     def spoilt(request):
         made = compose(request)
