@@ -285,6 +285,15 @@ def test_another_graph_is_refused(elixr: Any, probe: Probe, tmp_path: Path, caps
     assert not (tmp_path / "out").exists()
 
 
+def test_a_signature_that_answers_something_else_than_the_named_tensor_is_refused(
+    elixr: Any, probe: Probe, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = elixr.write(tmp_path / "other", elixr.Shape(answer=2.0))
+    assert import_cxr(other, probe, tmp_path / "out", "--images", radiographs, "--count", 1) == 1
+    assert "is not what the SavedModel's signature answers" in _one_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_are_found_inside_a_call_too_but_must_be_unique(tf: Any) -> None:
     from dicom_node.lab.cxr import saved_model  # noqa: PLC0415 - needs TensorFlow
     from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
