@@ -27,13 +27,15 @@ class Shape:
     """What a test may change.
 
     cut: the name of the tripled image. pool: the side of the last pool. gain: what one layer multiplies by and the next
-    divides by. half_pixel: another resize than the legacy one, which a re-trained model might have.
+    divides by. half_pixel: another resize than the legacy one, which a re-trained model might have. answer: what the
+    signature multiplies the pooled features by.
     """
 
     cut: str = "EfficientNet/grayscale_to_rgb"
     pool: int = 5
     gain: float = 1.0
     half_pixel: bool = False
+    answer: float = 1.0
     seed: int = 11
 
 
@@ -53,7 +55,7 @@ def write(folder: Path, shape: Shape | None = None) -> Path:
         session.run(_drawn(graph, shape))
         builder = v1.saved_model.builder.SavedModelBuilder(str(folder))
         signature = v1.saved_model.signature_def_utils.predict_signature_def(
-            {"input_example": serialised}, {"feature_maps_0": pooled}
+            {"input_example": serialised}, {"feature_maps_0": pooled * shape.answer}
         )
         builder.add_meta_graph_and_variables(
             session, [v1.saved_model.tag_constants.SERVING], {"serving_default": signature}

@@ -7,7 +7,8 @@ import subprocess
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.inference.pipeline import Pipeline
 from dicom_node.inference.preprocess import prepare
 from dicom_node.lab import bundle_files, cards
+from dicom_node.lab.cxr.images import extremes
 from dicom_node.part10.decode import decode
 from dicom_node.part10.writer import encode
 from dicom_node.report.display import to_display
@@ -70,6 +72,8 @@ def test_what_was_measured_is_kept_and_lies_within_the_bounds(bundle: Bundle) ->
         assert metrics[f"{prefix}_same_outcome"] == 1.0
     if precision == "fp16":
         assert 0.5 < metrics["fp16_largest_magnitude"] < 65504
+        # Noise drives the miniature further than any radiograph does: the extremes were run, not only counted.
+        assert metrics["fp16_largest_magnitude_on"] in extremes()
         # The roundings between the layers are there: plain ONNX Runtime leaves them out on a processor.
         assert metrics["fp16_least_cosine"] < metrics["parity_least_cosine"]
     card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -137,6 +141,39 @@ def test_each_bound_of_the_comparison_alone_refuses_and_so_does_what_is_no_numbe
     for value in (values[change] + step, float("nan")):
         with pytest.raises(LabError, match="nothing was written"):
             parity.check("it", replace(at_the_bounds, **{change: value}), bounds)
+
+
+@pytest.mark.usefixtures("tf")
+def test_a_rehearsal_beyond_the_bounds_refuses_though_plain_onnx_runtime_agrees() -> None:
+    from dicom_node.lab.cxr import importer, parity  # noqa: PLC0415 - as above
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    same = parity.Parity(16, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+    request = cast("importer.Request", SimpleNamespace(precision="fp16"))
+    inside = parity.Range(44.0, "a layer", "an image")
+    importer._accept(request, importer.Tried(same, True, 0, same, inside, 10))  # noqa: FBT003 - a record
+    with pytest.raises(LabError, match="the network in FP16 does not answer"):
+        importer._accept(request, importer.Tried(same, True, 0, replace(same, cosine=0.9), inside, 10))  # noqa: FBT003
+
+
+@pytest.mark.usefixtures("tf")
+@pytest.mark.parametrize("wrong", [1.0, float("nan")])
+def test_a_tensor_of_that_name_that_the_signature_does_not_answer_is_refused(wrong: float) -> None:
+    from dicom_node.lab.cxr import importer  # noqa: PLC0415 - as above
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    def model(taken: float) -> Any:
+        pooled = np.full((8, 8, 3), taken, dtype=np.float32)
+        return SimpleNamespace(
+            answer=lambda _: np.zeros((8, 8, 3), dtype=np.float32),
+            features=lambda _: SimpleNamespace(pooled=pooled),
+            cut=SimpleNamespace(pooled="average_pooling2d/AvgPool:0"),
+        )
+
+    grey = np.zeros((64, 64), dtype=np.uint16)
+    importer._check_signature(model(0.0), "google-dicom-v2", grey)
+    with pytest.raises(LabError, match="is not what the SavedModel's signature answers"):
+        importer._check_signature(model(wrong), "google-dicom-v2", grey)
 
 
 def test_terms_go_with_the_weights_and_git_does_not_take_them(bundle: Bundle) -> None:
@@ -245,6 +282,15 @@ def test_another_graph_is_refused(elixr: Any, probe: Probe, tmp_path: Path, caps
     (tmp_path / "empty").mkdir()
     assert import_cxr(tmp_path / "empty", probe, tmp_path / "out") == 1
     assert "holds no saved_model.pb" in _one_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signature_that_answers_something_else_than_the_named_tensor_is_refused(
+    elixr: Any, probe: Probe, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = elixr.write(tmp_path / "other", elixr.Shape(answer=2.0))
+    assert import_cxr(other, probe, tmp_path / "out", "--images", radiographs, "--count", 1) == 1
+    assert "is not what the SavedModel's signature answers" in _one_line(capsys)
     assert not (tmp_path / "out").exists()
 
 
