@@ -155,7 +155,8 @@ class Workbench:
         stages, radiograph = seen.stages, seen.radiograph
         stages.end("queue")
         analysis = pipeline.judge(job.image.sop_instance_uid, seen.attributes, seen.look, stages.end)
-        engine_ms = round(sum(stages.took_ms.get(stage, 0.0) for stage in _ENGINE), 2)
+        asked = "infer" in stages.took_ms
+        engine_ms = round(sum(stages.took_ms.get(stage, 0.0) for stage in _ENGINE), 2) if asked else None
         folder = self._folders.root / job.folder
         maps: dict[str, EvidenceMap] = {}
         if analysis.shown_map is not None and analysis.evidence is not None:
@@ -169,7 +170,7 @@ class Workbench:
             analysis.finding,
             folder_sha256,
             engine_ms,
-            broken or self._pace.alert(engine_ms),
+            broken or (None if engine_ms is None else self._pace.alert(engine_ms)),
             pixels_sha256,
             f"{TRANSFORM}, {self._preprocessing}",
             stages.took_ms,

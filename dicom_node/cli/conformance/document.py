@@ -50,7 +50,6 @@ flowchart LR
 2. **Analyse**: CR and DX images that fit the model's intended use. Other instances are kept and not analysed.
 3. **Send**: once a study has been quiet, its result goes to each destination over one association: Secondary Captures
    first, the report that points at them last. What fails is tried again, over days.
-
 4. **Prove**: the destination is asked to commit to what it stored, or C-FIND looks for it there, as configured.
 
 There is no Query/Retrieve as an SCP, no retrieval, no Modality Worklist, no printing and no media interchange."""

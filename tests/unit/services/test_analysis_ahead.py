@@ -135,3 +135,15 @@ def test_c44_an_engine_that_is_lost_ahead_is_lost_at_the_image_that_lost_it(benc
     assert answer.finding.logit is not None
     with pytest.raises(EngineLost, match="the GPU failed"):
         bench.analyse(AnalyseJob(named, "work/2"))
+
+
+def test_c45_an_image_that_the_network_was_not_asked_about_is_no_measure_of_its_pace(bench):
+    one = image(bench, 1)
+    bench._decoder.decode = lambda _path: Radiograph(np.full((300, 200), 7, dtype=np.uint16))
+    for number in range(10):
+        answer = bench.analyse(AnalyseJob(one, f"work/flat-{number}"))
+        assert (answer.finding.reason.code, answer.engine_ms, answer.alert) == (ReasonCode.FLAT_IMAGE, None, None)
+    bench._decoder = Decoder()
+    answer = bench.analyse(AnalyseJob(one, "work/real"))
+    assert answer.engine_ms > 0
+    assert answer.alert is None
