@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
@@ -157,16 +158,16 @@ def next_due(connection: Connection) -> float | None:
     return min((float(value) for value in earliest if value is not None), default=None)
 
 
-def next_image(connection: Connection, now: float) -> int | None:
-    """Return the instance whose analysis would be leased next, or None; none that ended a worker before."""
+def next_images(connection: Connection, now: float, most: int) -> list[int]:
+    """Return the instances whose analyses would be leased next, in their order, up to one that ended a worker."""
     query = (
         select(job.c.instance_id, job.c.crashes)
         .where(_READY[_SECOND], job.c.run_after <= now)
         .order_by(job.c.run_after, job.c.id)
-        .limit(1)
+        .limit(most)
     )
-    row = connection.execute(query).first()
-    return None if row is None or row.crashes or row.instance_id is None else int(row.instance_id)
+    rows = takewhile(lambda row: not row.crashes, connection.execute(query))
+    return [int(row.instance_id) for row in rows if row.instance_id is not None]
 
 
 def _settle(connection: Connection, lease_: Lease, **values: object) -> bool:

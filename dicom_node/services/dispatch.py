@@ -17,6 +17,7 @@ from dicom_node.services.answers import analysis_facts, fields_of, finding_facts
 from dicom_node.services.aside import Aside
 from dicom_node.services.drafting import LEAD_S, Drafts, compose_job
 from dicom_node.services.messages import (
+    AHEAD,
     FINDING,
     Analysed,
     AnalyseJob,
@@ -248,16 +249,16 @@ class Dispatcher:
             version = results.to_compose(connection, lease.version_id or 0, self._settings.bundle_sha256)
         return compose_job(version, folder)
 
-    def _upcoming(self, connection: Any, lease: Lease) -> Image | None:
+    def _upcoming(self, connection: Any, lease: Lease) -> tuple[Image, ...]:
         """Return what a worker may look at beside an image: nothing where another worker may come first.
 
-        A worker that ends is counted against the image that it has a lease of, be it the fault of the one beside it. So
-        an image that was there when one ended is done alone the next time: a neighbour costs it one count at most.
+        A worker that ends is counted against the image that it has a lease of, be it the fault of one beside it. So
+        an image that was there when one ended is done alone the next time: its neighbours cost it one count at most.
         """
         if lease.crashes or self._workers > 1:
-            return None
-        upcoming = jobs.next_image(connection, self._clock())
-        return None if upcoming is None else image_of(results.image(connection, upcoming))
+            return ()
+        upcoming = jobs.next_images(connection, self._clock(), AHEAD)
+        return tuple(image_of(results.image(connection, instance_id)) for instance_id in upcoming)
 
     def _take_analysis(self, lease: Lease, job: AnalyseJob, answer: Analysed) -> None:
         instance_id = lease.instance_id or 0

@@ -20,6 +20,10 @@ __all__ = ["Channel", "Message", "connect", "listen"]
 _LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 16 << 20
 
+#: Images that a worker looks at beside the one in hand: while one of them takes long to decode, the others keep the
+#: network busy.
+AHEAD = 3
+
 
 @dataclass(frozen=True)
 class Hello:
@@ -62,12 +66,13 @@ class Image:
 class AnalyseJob:
     """Analyse one image; put what is to be kept into `folder` (a new folder, relative to the state folder).
 
-    upcoming: the image that probably comes next, which may be looked at meanwhile; nobody has leased it.
+    upcoming: the images that probably come next, in their order, which may be looked at meanwhile; nobody has leased
+    them.
     """
 
     image: Image
     folder: str
-    upcoming: Image | None = None
+    upcoming: tuple[Image, ...] = ()
     type: Literal["analyse"] = "analyse"
 
 

@@ -35,6 +35,7 @@ from dicom_node.report.summary import summary
 from dicom_node.services import view_files
 from dicom_node.services.lookahead import Lookahead
 from dicom_node.services.messages import (
+    AHEAD,
     Analysed,
     AnalyseJob,
     Composed,
@@ -58,6 +59,11 @@ log = structlog.get_logger(__name__)
 
 _MIB = 1 << 20
 _ENGINE = ("prepare", "infer", "maps")  # the stages that are the model's; to wait for it is none
+_AHEAD_BYTES = 64 * _MIB  # more than any radiograph; what is larger is decoded in its own time
+
+
+class _TooLargeError(Exception):
+    """An image is too large to be held ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Workbench:
         self._pace = Pace()
         self.turn = threading.Lock()
         """Held by whoever uses the model: one image at a time."""
-        self._ahead: Lookahead[Image, _Seen] = Lookahead(self._look)
+        self._ahead: Lookahead[Image, _Seen] = Lookahead(self._glance, AHEAD)
         self._decoder = DecodePool(
             DecodeLimits(memory_bytes=analysis.decode_memory_mib * _MIB, wall_s=analysis.decode_wall_s)
         )
@@ -105,7 +111,7 @@ class Workbench:
     def analyse(self, job: AnalyseJob) -> Analysed:
         """Decode and score one image; what is kept of it goes into the job's folder.
 
-        The image that comes next is looked at meanwhile: decoded and prepared while the network has this one, and
+        The images that come next are looked at meanwhile: decoded and prepared while the network has this one, and
         given to the network while this one is judged and kept. Raises EngineLost where the network fails.
         """
         pipeline, image = self._model.pipeline, job.image
@@ -125,11 +131,20 @@ class Workbench:
             self._ahead.begin(job.upcoming)
             try:
                 return begun.result()
-            except NotAnalysable:
+            except (NotAnalysable, _TooLargeError):
                 log.info("image.again", sop_instance=job.image.sop_instance_uid)  # in its own time, with its own answer
-        return self._look(job.image, lambda: self._ahead.begin(job.upcoming))
+        return self._look(job.image, lambda _radiograph: self._ahead.begin(job.upcoming))
 
-    def _look(self, image: Image, when_decoded: Callable[[], object] = lambda: None) -> _Seen:
+    def _glance(self, image: Image) -> _Seen:
+        """Look at an image ahead, unless its pixels are too many to be held besides others."""
+
+        def measure(radiograph: Radiograph) -> None:
+            if radiograph.grey.nbytes > _AHEAD_BYTES:
+                raise _TooLargeError
+
+        return self._look(image, measure)
+
+    def _look(self, image: Image, when_decoded: Callable[[Radiograph], object]) -> _Seen:
         pipeline, bundle = self._model.pipeline, self._model.bundle
         if pipeline is None or bundle is None:
             raise NotAnalysable(Reason(ReasonCode.NO_MODEL, "no usable model"))
@@ -146,7 +161,7 @@ class Workbench:
         stages.end("read")
         radiograph = self._decoder.decode(path)
         stages.end("decode")
-        when_decoded()
+        when_decoded(radiograph)
         look = pipeline.look(attributes, radiograph, stages.end, self.turn)
         return _Seen(attributes, radiograph, look, stages)
 

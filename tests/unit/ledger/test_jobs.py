@@ -53,19 +53,23 @@ def test_a_job_that_crashes_three_workers_is_dead(ledger):
         assert jobs.lease(connection, 1e9, 60.0) is None
 
 
-def test_c30_the_image_that_comes_next_is_named_unless_it_ended_a_worker(ledger):
+def test_c30_the_images_that_come_next_are_named_up_to_one_that_ended_a_worker(ledger):
     with ledger.transaction() as connection:
-        for number in (2, 3):
-            instances.record(
-                connection, an_arrival(f"1.2.3.{number}", content=f"{number}"), Quiet(10, 60), "bundle", 101.0
-            )
-        assert jobs.next_image(connection, 99.0) is None, "nothing is due"
+        for number in (2, 3, 4, 5):
+            arrival = an_arrival(f"1.2.3.{number}", content=f"{number}")
+            instances.record(connection, arrival, Quiet(10, 60), "bundle", 100.0 + number)
+        assert jobs.next_images(connection, 99.0, 3) == [], "nothing is due"
         first = jobs.lease(connection, 200.0, 60.0)
-        assert jobs.next_image(connection, 200.0) == first.instance_id + 1
-        assert not jobs.crash(connection, first, "gone", limit=3)
-        assert jobs.next_image(connection, 200.0) is None, "it is the next, and may end another"
+        one = first.instance_id
+        assert jobs.next_images(connection, 200.0, 3) == [one + 1, one + 2, one + 3]
+        second = jobs.lease(connection, 200.0, 60.0)
+        third = jobs.lease(connection, 200.0, 60.0)
+        assert not jobs.crash(connection, third, "gone", limit=3)
+        assert jobs.next_images(connection, 200.0, 3) == [], "the next may end another"
+        assert not jobs.fail(connection, second, "later", RETRY, 200.0, jitter=0.5)
+        assert jobs.next_images(connection, 102.5, 3) == [], "not due"
         assert jobs.complete(connection, jobs.lease(connection, 200.0, 60.0))
-        assert jobs.next_image(connection, 200.0) == first.instance_id + 1
+        assert jobs.next_images(connection, 200.0, 3) == [one + 3, one + 4]
 
 
 def test_an_error_waits_in_the_row_and_is_given_up_in_the_end(ledger):

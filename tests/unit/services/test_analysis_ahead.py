@@ -88,11 +88,11 @@ def test_a_queue_is_worked_off_with_each_image_decoded_and_given_to_the_network_
     images = [image(bench, number) for number in range(1, 7)]
     answers = []
     for number, one in enumerate(images):
-        upcoming = images[number + 1] if number + 1 < len(images) else None
+        upcoming = tuple(images[number + 1 : number + 3])
         answers.append(bench.analyse(AnalyseJob(one, f"work/{number}", upcoming)))
     assert [answer.finding.sop_instance_uid for answer in answers] == [one.sop_instance_uid for one in images]
     assert len({answer.pixels_sha256 for answer in answers}) == len(images)
-    assert bench._decoder.asked == [1, 2, 3, 4, 5, 6]
+    assert sorted(bench._decoder.asked) == [1, 2, 3, 4, 5, 6]
     assert len(bench.engine.seen) == len(set(bench.engine.seen)) == len(images)
     stages = ["read", "decode", "prepare", "wait", "infer", "queue", "maps", "keep"]
     assert all(list(answer.took_ms) == stages for answer in answers)
@@ -102,7 +102,7 @@ def test_a_queue_is_worked_off_with_each_image_decoded_and_given_to_the_network_
 
 def test_another_image_than_was_named_is_answered_for_itself(bench):
     one, named, came = (image(bench, number) for number in (1, 2, 3))
-    bench.analyse(AnalyseJob(one, "work/1", named))
+    bench.analyse(AnalyseJob(one, "work/1", (named,)))
     answer = bench.analyse(AnalyseJob(came, "work/3"))
     assert answer.finding.sop_instance_uid == came.sop_instance_uid
     assert answer.pixels_sha256 == bench.analyse(AnalyseJob(came, "work/again")).pixels_sha256
@@ -110,7 +110,7 @@ def test_another_image_than_was_named_is_answered_for_itself(bench):
 
 def test_c29_the_same_image_with_other_bytes_is_not_the_one_that_was_looked_at(bench):
     one, named = image(bench, 1), image(bench, 2)
-    bench.analyse(AnalyseJob(one, "work/1", named))
+    bench.analyse(AnalyseJob(one, "work/1", (named,)))
     answer = bench.analyse(AnalyseJob(replace(named, sha256="0" * 64, size=10), "work/2"))
     assert answer.finding.reason.code is ReasonCode.DAMAGED
 
@@ -118,11 +118,11 @@ def test_c29_the_same_image_with_other_bytes_is_not_the_one_that_was_looked_at(b
 def test_c30_what_goes_wrong_ahead_is_tried_again_in_the_image_s_own_time(bench):
     one, named = image(bench, 1), image(bench, 2)
     bench._decoder.broken = [2]
-    bench.analyse(AnalyseJob(one, "work/1", named))
+    bench.analyse(AnalyseJob(one, "work/1", (named,)))
     assert bench.analyse(AnalyseJob(named, "work/2")).finding.logit is not None
     assert bench._decoder.asked == [1, 2, 2]
     bench._decoder.broken = [1, 2, 2]
-    reason = bench.analyse(AnalyseJob(one, "work/3", named)).finding.reason
+    reason = bench.analyse(AnalyseJob(one, "work/3", (named,))).finding.reason
     assert reason.code is ReasonCode.UNDECODABLE
     reason = bench.analyse(AnalyseJob(named, "work/4")).finding.reason
     assert reason.text == "the decoder ended with signal 9"
@@ -131,7 +131,7 @@ def test_c30_what_goes_wrong_ahead_is_tried_again_in_the_image_s_own_time(bench)
 def test_c44_an_engine_that_is_lost_ahead_is_lost_at_the_image_that_lost_it(bench):
     one, named = image(bench, 1), image(bench, 2)
     bench.engine.fails_at = 2
-    answer = bench.analyse(AnalyseJob(one, "work/1", named))
+    answer = bench.analyse(AnalyseJob(one, "work/1", (named,)))
     assert answer.finding.logit is not None
     with pytest.raises(EngineLost, match="the GPU failed"):
         bench.analyse(AnalyseJob(named, "work/2"))
@@ -147,3 +147,12 @@ def test_c45_an_image_that_the_network_was_not_asked_about_is_no_measure_of_its_
     answer = bench.analyse(AnalyseJob(one, "work/real"))
     assert answer.engine_ms > 0
     assert answer.alert is None
+
+
+def test_an_image_that_is_too_large_to_be_held_ahead_is_decoded_in_its_own_time(bench, monkeypatch):
+    one, large = image(bench, 1), image(bench, 2)
+    monkeypatch.setattr("dicom_node.services.workbench._AHEAD_BYTES", 301 * 200 * 2)
+    bench.analyse(AnalyseJob(one, "work/1", (large,)))
+    assert bench.analyse(AnalyseJob(large, "work/2")).finding.logit is not None
+    assert bench._decoder.asked == [1, 2, 2]
+    assert len(bench.engine.seen) == 2, "it was given to the network once"

@@ -22,7 +22,7 @@ def asked():
             raise ValueError(key)
         return key.upper()
 
-    ahead = Lookahead(look)
+    ahead = Lookahead(look, 1)
     yield ahead, seen, free
     free.set()
     ahead.close()
@@ -30,12 +30,12 @@ def asked():
 
 def test_what_was_begun_is_taken_once_while_it_is_under_way_and_the_next_is_begun_beside_it(asked):
     ahead, seen, free = asked
-    ahead.begin("a")
-    ahead.begin("a")
+    ahead.begin(["a"])
+    ahead.begin(["a"])
     first = ahead.take("a")
     assert first is not None
     assert ahead.take("a") is None, "it is the caller's now"
-    ahead.begin("b")
+    ahead.begin(["b"])
     second = ahead.take("b")
     assert not first.done()
     free.set()
@@ -45,32 +45,29 @@ def test_what_was_begun_is_taken_once_while_it_is_under_way_and_the_next_is_begu
 
 def test_what_nobody_asks_for_is_dropped_and_what_was_not_begun_is_nobody_s(asked):
     ahead, seen, free = asked
-    for key in ("a", "b"):
-        ahead.begin(key)
-        until(lambda key=key: key in seen, 60, "it is under way")
-    for key in ("c", "d"):
-        ahead.begin(key)  # two threads: these are not under way yet, and one of them is dropped
+    ahead.begin(["a", "b"])
+    until(lambda: sorted(seen) == ["a", "b"], 60, "both are under way")
+    ahead.begin(["c", "d"])  # there are two threads: these wait
+    ahead.begin(["d"])
     assert ahead.take("a") is None
-    ahead.begin(None)
     free.set()
     assert ahead.take("d").result(60) == "D"
-    assert set(seen) <= {"a", "b", "d"}
+    assert set(seen) == {"a", "b", "d"}
 
 
 def test_an_error_is_told_to_who_asks_for_it_and_to_nobody_else(asked):
     ahead, _, free = asked
     free.set()
-    ahead.begin("-x")
-    ahead.begin("b")
+    ahead.begin(["-x", "b"])
     assert ahead.take("b").result(60) == "B"
-    ahead.begin("-y")
+    ahead.begin(["-y"])
     with pytest.raises(ValueError, match="-y"):
         ahead.take("-y").result(60)
 
 
 def test_its_end_waits_for_what_is_under_way(asked):
     ahead, seen, free = asked
-    ahead.begin("a")
+    ahead.begin(["a"])
     threading.Timer(0.05, free.set).start()
     ahead.close()
     assert seen in ([], ["a"])

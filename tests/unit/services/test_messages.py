@@ -57,7 +57,9 @@ def ends():
         Next(),
         Idle(),
         AnalyseJob(Image("1.2", "1.3", "1.4", "CR", "ab/abc"), "work/1-1"),
-        AnalyseJob(Image("1.2", "1.3", "1.4", "CR", "ab/abc", "ef", 7), "w/1", Image("1.5", "1.3", "1.4", "DX", "x")),
+        AnalyseJob(
+            Image("1.2", "1.3", "1.4", "CR", "ab/abc", "ef", 7), "w/1", (Image("1.5", "1.3", "1.4", "DX", "x"),)
+        ),
         ComposeJob("1.4", 2, 100.5, (TO_COMPOSE,), (Reference("1", "2", "3"), Reference("4", "5", "3")), "work/2-1"),
         Analysed(VIEW, "cd" * 32, 12.5),
         Composed(STUDY, "cd" * 32, (ComposedObject("sr", "sr", "1", "2", "3", "4", "001-sr.dcm"),)),
