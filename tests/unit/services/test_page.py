@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,4 +64,5 @@ def test_a_stop_that_comes_between_two_servings_ends_the_next(tmp_path, monkeypa
     stopping = threading.Event()
     stopping.set()
     following = Following(settings, tmp_path / "none.toml", lambda _settings: None)
-    assert page._serve(following, tmp_path / "none.toml", stopping) == process.EXIT_OK
+    with ThreadPoolExecutor(1) as thread:  # this one may have a browser's event loop
+        assert thread.submit(page._serve, following, tmp_path / "none.toml", stopping).result(60) == process.EXIT_OK
