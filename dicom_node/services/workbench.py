@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,8 @@ from dicom_node.services.messages import (
 from dicom_node.services.pace import Pace, Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from dicom_node.core.radiograph import EvidenceMap, Radiograph
@@ -133,7 +134,14 @@ class Workbench:
                 return begun.result()
             except (NotAnalysable, _TooLargeError):
                 log.info("image.again", sop_instance=job.image.sop_instance_uid)  # in its own time, with its own answer
-        return self._look(job.image, lambda _radiograph: self._ahead.begin(job.upcoming))
+        return self._look(job.image, self._first(job.upcoming))
+
+    @contextmanager
+    def _first(self, upcoming: tuple[Image, ...]) -> Iterator[None]:
+        """Hold the turn, and only then begin what comes next: it must not come to the network before."""
+        with self.turn:
+            self._ahead.begin(upcoming)
+            yield
 
     def _glance(self, image: Image) -> _Seen:
         """Look at an image ahead, unless its pixels are too many to be held besides others."""
@@ -142,9 +150,14 @@ class Workbench:
             if radiograph.grey.nbytes > _AHEAD_BYTES:
                 raise _TooLargeError
 
-        return self._look(image, measure)
+        return self._look(image, self.turn, measure)
 
-    def _look(self, image: Image, when_decoded: Callable[[Radiograph], object]) -> _Seen:
+    def _look(
+        self,
+        image: Image,
+        turn: AbstractContextManager[object],
+        measure: Callable[[Radiograph], object] = lambda _radiograph: None,
+    ) -> _Seen:
         pipeline, bundle = self._model.pipeline, self._model.bundle
         if pipeline is None or bundle is None:
             raise NotAnalysable(Reason(ReasonCode.NO_MODEL, "no usable model"))
@@ -161,8 +174,8 @@ class Workbench:
         stages.end("read")
         radiograph = self._decoder.decode(path)
         stages.end("decode")
-        when_decoded(radiograph)
-        look = pipeline.look(attributes, radiograph, stages.end, self.turn)
+        measure(radiograph)
+        look = pipeline.look(attributes, radiograph, stages.end, turn)
         return _Seen(attributes, radiograph, look, stages)
 
     def _kept(self, job: AnalyseJob, seen: _Seen, pipeline: Pipeline) -> Analysed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from dicom_node.core.findings import Reason, ReasonCode
 from dicom_node.core.radiograph import Radiograph
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.pipeline import Pipeline
+from dicom_node.inference.preprocess import prepare
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.part10.writer import encode
 from dicom_node.services.messages import AnalyseJob, Image
@@ -135,6 +137,21 @@ def test_c44_an_engine_that_is_lost_ahead_is_lost_at_the_image_that_lost_it(benc
     assert answer.finding.logit is not None
     with pytest.raises(EngineLost, match="the GPU failed"):
         bench.analyse(AnalyseJob(named, "work/2"))
+
+
+def test_the_image_in_hand_is_given_to_the_network_before_any_that_comes_next(bench, monkeypatch):
+    one, quick = image(bench, 1), image(bench, 2)
+
+    def slow_at_first(preprocessing, grey):
+        if grey.shape[0] == 301:
+            time.sleep(0.3)
+        return prepare(preprocessing, grey)
+
+    monkeypatch.setattr("dicom_node.inference.pipeline.prepare", slow_at_first)
+    bench.engine.fails_at = 2
+    assert bench.analyse(AnalyseJob(one, "work/1", (quick,))).finding.logit is not None
+    with pytest.raises(EngineLost):
+        bench.analyse(AnalyseJob(quick, "work/2"))
 
 
 def test_c45_an_image_that_the_network_was_not_asked_about_is_no_measure_of_its_pace(bench):
