@@ -70,7 +70,7 @@ def main() -> int:
     arguments = _arguments()
     console = Console(stderr=True)
     if arguments.bench == "admin":
-        return admin.run(arguments.studies, arguments.rounds, arguments.json, console)
+        return admin.run(arguments.studies, arguments.rounds, arguments.output, console)
     if arguments.bench == "cxr":
         return cxr.run(arguments.images, Console())
     if arguments.bench == "report":
@@ -110,8 +110,8 @@ def _node(arguments: argparse.Namespace, console: Console) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     figures.wall_s = time.monotonic() - started
     print_figures(figures, Console())
-    if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(figures), indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(asdict(figures), indent=1))
     return 1 if figures.problems else 0
 
 
@@ -134,7 +134,7 @@ def _arguments() -> argparse.Namespace:
     sub = subparsers.add_parser("admin", help=text, description=admin.__doc__)
     sub.add_argument("--studies", type=int, default=1_000_000, help="studies in the ledger (default %(default)s)")
     sub.add_argument("--rounds", type=int, default=3, help="how often each is measured (default %(default)s)")
-    sub.add_argument("--output", type=Path, dest="json", help="write the figures to this file, as JSON")
+    sub.add_argument("--output", type=Path, help="write the figures to this file, as JSON")
     help_ = {
         "end-to-end": "studies through Orthanc and back, as fast as it forwards them",
         "survive-kills": "the same with kill -9 of node, worker and supervisor at random moments",
@@ -150,7 +150,7 @@ def _arguments() -> argparse.Namespace:
 
 def _add_node_arguments(sub: argparse.ArgumentParser, name: str) -> None:
     sub.add_argument("--studies", type=int, default=200, help="studies of 1 to 4 views (default %(default)s)")
-    sub.add_argument("--json", type=Path, help="write the figures to this file")
+    sub.add_argument("--output", "--json", type=Path, help="write the figures to this file")
     sub.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
     sub.add_argument("--limit-s", type=float, default=900.0, help="give up after this long (default %(default)s)")
     sub.add_argument("--keep", action="store_true", help="keep the working folder")
@@ -168,7 +168,7 @@ def _add_lab_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--naive-rows", type=int, default=1000, help="of both ways side by side (default %(default)s)")
     sub.add_argument("--width", type=int, default=88064, help="length of an embedding (default %(default)s)")
     sub.add_argument("--bundle", type=Path, default=BUNDLE, help="folder of the model bundle")
-    sub.add_argument("--json", type=Path, help="write the figures to this file")
+    sub.add_argument("--output", "--json", type=Path, help="write the figures to this file")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs (default %(default)s)")
     parser.add_argument("--failures", type=int, default=300, help="failing system calls (default %(default)s)")
     parser.add_argument("--cuts", type=int, default=200, help="power cuts (default %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the table to this file")
+    parser.add_argument("--output", "--json", type=Path, help="write the table to this file")
 
 
 def run(arguments: Namespace, console: Console) -> int:
@@ -61,8 +61,8 @@ def run(arguments: Namespace, console: Console) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     _print(rows, console)
     console.print(f"whole run: {time.monotonic() - started:.0f} s")
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) | {"seen": row.seen} for row in rows], indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps([asdict(row) | {"seen": row.seen} for row in rows], indent=1))
     return 1 if any(row.problems for row in rows) else 0
 
 

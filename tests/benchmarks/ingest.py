@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--senders", nargs="+", default=["raw"], choices=SENDERS)
     parser.add_argument("--receivers", nargs="+", default=list(RECEIVERS), choices=list(RECEIVERS))
     parser.add_argument("--workloads", nargs="+", default=["A", "B"], choices=list(WORKLOADS))
-    parser.add_argument("--output", "--json", type=Path, dest="output", help="write every run to this file")
+    parser.add_argument("--output", "--json", type=Path, help="write every run to this file")
     parser.add_argument("--folder", type=Path, help="where to receive: the disk that is measured (default: temporary)")
 
 

@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     answer.print(_bounded(rates))
     answer.print(f"both ways' scores differ by at most {apart:.1%} of the largest")
     answer.print(f"load average at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    if arguments.json:
+    if arguments.output:
         figures = {"embed": [asdict(one) for one in rates], "head": [asdict(one) for one in fits], "apart": apart}
-        arguments.json.write_text(json.dumps(figures, indent=1))
+        arguments.output.write_text(json.dumps(figures, indent=1))
     return 0 if apart <= 0.02 else 1
 
 

@@ -89,15 +89,14 @@ def _measure_all(arguments: argparse.Namespace, console: Console) -> dict[str, s
 def _options(name: str) -> str | None:
     """Return what a benchmark says of its options; None where there is none of that name, or it keeps no record."""
     asked = subprocess.run([*_bench(), name, "--help"], capture_output=True, text=True, check=False, cwd=_REPOSITORY)
-    return asked.stdout if asked.returncode == 0 and ("--output" in asked.stdout or "--json" in asked.stdout) else None
+    return asked.stdout if asked.returncode == 0 and "--output" in asked.stdout else None
 
 
 def _measure(name: str, options: str, arguments: argparse.Namespace) -> str | None:
     """Run one benchmark and keep its record; returns why there is none. A goal that was missed is no failure."""
     output, log = _raw(arguments.output, name), arguments.output / f"{name}.log"
     output.unlink(missing_ok=True)
-    keep = "--output" if "--output" in options else "--json"
-    line = [*_bench(), "--seed", str(arguments.seed), name, keep, str(output), *_quick(options, arguments)]
+    line = [*_bench(), "--seed", str(arguments.seed), name, "--output", str(output), *_quick(options, arguments)]
     machine = this_machine()
     with log.open("wb") as stream:
         process = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, cwd=_REPOSITORY)
