@@ -41,7 +41,12 @@ def test_an_unknown_section_is_named(tmp_path):
     [
         ("[node]\nport = 99999", ":2: node.port: Input should be less than or equal to 65535, not 99999"),
         ("[node]\nport = 'x'", ":2: node.port: Input should be a valid integer"),
-        ("[node]\nae_title = 'a title that is too long'", ":2: node.ae_title: String should match pattern"),
+        ("[node]\nae_title = 'a title that is too long'", ":2: node.ae_title: an AE title has 1 to 16 ASCII"),
+        ("[node]\nport = " + "9" * 5000, ": not valid TOML: "),
+        ("a = " + "[" * 3000, ": not valid TOML: "),
+        ("[destinations]\nname = 'a'", ":1: destinations: write [[destinations]]"),
+        ("[[node]]\nport = 1", ":1: node: write [node], once"),
+        ("[page]\nhosts = 'a'", ":2: page.hosts: a list is needed, not 'a'"),
         ("[study]\nquiet_s = -1", ":2: study.quiet_s: Input should be greater than or equal to 0, not -1"),
         ("[log]\nlevel = 'loud'", ":2: log.level: Input should be 'debug', 'info', 'warning' or 'error', not 'loud'"),
         ("[[destinations]]\nname = 'a'\nae_title = 'A'\nhost = 'h'", ":1: destinations[0].port: is required"),
@@ -66,6 +71,15 @@ def test_a_missing_file_and_bad_toml_are_said(tmp_path):
     with pytest.raises(SettingsError, match="dicom-node init"):
         settings.load(tmp_path / "none.toml")
     assert "not valid TOML" in problem(tmp_path, "[node")
+
+
+def test_a_file_of_a_windows_editor_is_read_or_told_what_it_lacks(tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text("[node]\r\nport = 4000\r\n", encoding="utf-8-sig")
+    assert settings.load(file).node.port == 4000
+    file.write_text("[node]\nport = 4000\n", encoding="utf-16")
+    with pytest.raises(SettingsError, match="not text in UTF-8"):
+        settings.load(file)
 
 
 def test_relative_paths_belong_to_the_files_folder(tmp_path):
