@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from dicom_node.core.errors import LedgerError
+from dicom_node.core.errors import LedgerError, SettingsError
 from dicom_node.core.study import Quiet
 from dicom_node.ledger import audit, instances
 from dicom_node.ledger.audit import verify
@@ -62,7 +62,7 @@ def test_a_backup_of_a_running_node_comes_back_as_it_was(folders, tmp_path):
 
 def test_nothing_is_overwritten_neither_a_ledger_nor_a_backup(folders, tmp_path):
     back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
-    with pytest.raises(LedgerError, match="exists"):
+    with pytest.raises(SettingsError, match="exists"):
         back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
     before = told(folders)
     with pytest.raises(LedgerError, match="move it aside"):
