@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import sys
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node import ledger_settings, overrides
 from dicom_node.core.errors import SettingsError
 from dicom_node.destination_settings import AE_TITLE, DESTINATION_KINDS, DestinationSettings
+from dicom_node.net_addresses import a_host, a_url
 from dicom_node.overrides import Override
 from dicom_node.page_settings import FILES as PAGE_FILES
 from dicom_node.page_settings import PageSettings
@@ -80,7 +81,7 @@ class NodeSettings(_Section):
 
     ae_title: str = Field(default="DICOMNODE", pattern=AE_TITLE)
     """Our AE title. A peer must call us by it."""
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(a_host)] = "127.0.0.1"
     """Address to listen on. Loopback until you decide otherwise: DICOM has no passwords."""
     port: int = Field(default=11112, ge=1, le=65535)
     """TCP port; 104 needs a privilege, 11112 does not."""
@@ -198,7 +199,7 @@ class KeepSettings(_Section):
 class AuditSettings(_Section):
     """Where the audit trail is sent, besides being kept in the ledger."""
 
-    syslog: str = Field(default="", pattern=r"^(tls://[^/\s:]+(:[0-9]{1,5})?)?$")
+    syslog: Annotated[str, AfterValidator(a_url)] = Field(default="", pattern=r"^(tls://[^/\s:]+(:[0-9]{1,5})?)?$")
     """Audit record repository, tls://host:port (PS3.15 A.5 messages by RFC 5425); empty: none."""
     ca_file: str = ""
     """PEM file of the authorities that its certificate may come from; empty: the system's."""
@@ -215,7 +216,7 @@ class LogSettings(_Section):
     """auto: fields in the journal, readable on a terminal, JSON otherwise."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written."""
-    traces: str = Field(default="", pattern=r"^(https?://[^/\s]+(/\S*)?)?$")
+    traces: Annotated[str, AfterValidator(a_url)] = Field(default="", pattern=r"^(https?://[^/\s]+(/\S*)?)?$")
     """OpenTelemetry collector, http://host:4318/v1/traces: it is told of each study; empty: nobody is."""
 
 

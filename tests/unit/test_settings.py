@@ -11,6 +11,8 @@ from dicom_node.core.errors import SettingsError
 
 MANUAL = Path(__file__).parents[2] / "config" / "dicom-node.toml"
 
+WEB = "[[destinations]]\nname = 'a'\nkind = '{}'\nurl = '{}'"
+
 
 def problem(tmp_path, text):
     file = tmp_path / "node.toml"
@@ -44,6 +46,18 @@ def test_an_unknown_section_is_named(tmp_path):
         ("[node]\nae_title = 'a title that is too long'", ":2: node.ae_title: an AE title has 1 to 16 ASCII"),
         ("[node]\nport = " + "9" * 5000, ": not valid TOML: "),
         ("a = " + "[" * 3000, ": not valid TOML: "),
+        ("[node]\nhost = '[::1]'", ":2: node.host: Value error, a host name or an address is needed"),
+        ("[node]\nhost = '192.0.2.1:104'", ":2: node.host: Value error, a host name or an address is needed"),
+        ("[node]\nhost = ''", ":2: node.host: Value error, a host name or an address is needed"),
+        ("[audit]\nsyslog = 'tls://h:99999'", ":2: audit.syslog: Value error, the port of a URL"),
+        ("[audit]\nsyslog = 'udp://h'", ":2: audit.syslog: String should match"),
+        ("[log]\ntraces = 'http://h:0/v1'", ":2: log.traces: Value error, the port of a URL"),
+        ("[log]\ntraces = 'http://[::1/v1'", ":2: log.traces: Value error, Invalid IPv6 URL"),
+        (WEB.format("dicomweb", "https://h:80443/x"), ":4: destinations[0].url: Value error, the port of a URL"),
+        (WEB.format("fhir", "https://h:x/x"), ":4: destinations[0].url: Value error, the port of a URL"),
+        (WEB.format("fhir", "https://.../x"), ":4: destinations[0].url: Value error, a host name or an address"),
+        (WEB.format("dicomweb", "ftp://h/x"), ":4: destinations[0].url: String should match"),
+        ("[[destinations]]\nname = 'a'\nae_title = 'A'\nhost = '..'\nport = 1", ":4: destinations[0].host: Value"),
         ("[destinations]\nname = 'a'", ":1: destinations: write [[destinations]]"),
         ("[[node]]\nport = 1", ":1: node: write [node], once"),
         ("[page]\nhosts = 'a'", ":2: page.hosts: a list is needed, not 'a'"),
@@ -54,6 +68,17 @@ def test_an_unknown_section_is_named(tmp_path):
 )
 def test_a_bad_value_is_named_with_its_line_and_what_is_allowed(tmp_path, text, said):
     assert problem(tmp_path, text).startswith(said)
+
+
+def test_hosts_and_urls_of_every_kind_are_taken(tmp_path):
+    file = tmp_path / "node.toml"
+    hosts = ("::1", "localhost", "pacs_1.example.", "bücher.example", "192.0.2.1", "fe80::1%eth0")
+    block = "[[destinations]]\nname = '{}'\nae_title = 'A'\nport = 1\nhost = '{}'\n"
+    file.write_text("".join(block.format(f"d{number}", host) for number, host in enumerate(hosts)))
+    assert tuple(one.host for one in settings.load(file).destinations) == hosts
+    for url in ("http://h", "https://[2001:db8::1]:8443/dicom-web", "http://pacs.example:8042/x/y"):
+        file.write_text(WEB.format("dicomweb", url))
+        assert settings.load(file).destinations[0].url == url
 
 
 def test_the_second_destination_is_found(tmp_path):
