@@ -112,6 +112,8 @@ def _check(source: Path) -> None:
     try:
         listed = json.loads((source / _LIST).read_text(encoding="utf-8"))["sha256"]
         wrong = [name for name, digest in listed.items() if _digest(source / name) != digest]
+    except PermissionError:
+        raise  # it may well be whole: whoever asks may not read it
     except (OSError, ValueError, KeyError) as error:
         message = f"{source} is no whole backup ({type(error).__name__}): take another"
         raise LedgerError(message) from error

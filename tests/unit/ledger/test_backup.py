@@ -128,6 +128,17 @@ def test_after_a_restore_the_trail_is_not_held_against_heads_of_the_ledger_that_
     assert (folders.quarantine / folders.audit_heads.name).read_text() == f"{later}\n", "kept for whoever asks"
 
 
+def test_a_backup_that_may_not_be_read_is_not_called_broken(folders, tmp_path, monkeypatch):
+    back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
+
+    def closed(_file: object, **_how: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.read_text", closed)
+    with pytest.raises(PermissionError):
+        put_back(tmp_path / "backup", StateFolders(tmp_path / "elsewhere"), 200.0)
+
+
 def test_there_is_no_backup_of_nothing(tmp_path):
     with pytest.raises(LedgerError, match="no ledger"):
         back_up(StateFolders(tmp_path), tmp_path / "node.toml", tmp_path / "backup")
