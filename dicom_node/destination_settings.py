@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from dicom_node.net_addresses import a_host, a_url
 
 if TYPE_CHECKING:
     from dicom_node.core.delivery import Proof
@@ -74,7 +76,7 @@ class DicomDestination(_Objects, _Destination):
     """C-STORE over DIMSE."""
     ae_title: str = Field(pattern=AE_TITLE)
     """AE title of the destination."""
-    host: str = Field(min_length=1)
+    host: Annotated[str, AfterValidator(a_host)]
     """Host name or address."""
     port: int = Field(ge=1, le=65535)
     """TCP port."""
@@ -107,7 +109,7 @@ class DicomwebDestination(_Web, _Objects, _Destination):
 
     kind: Literal["dicomweb"]
     """STOW-RS over HTTP."""
-    url: str = Field(pattern=r"^https?://[^/\s?#@]+(/[^\s?#]*)?$")
+    url: Annotated[str, AfterValidator(a_url)] = Field(pattern=r"^https?://[^/\s?#@]+(/[^\s?#]*)?$")
     """The base URL of its DICOMweb service: results are POSTed to <url>/studies/<Study Instance UID>."""
     transfer_syntax: Literal["auto", "compressed", "uncompressed"] = "auto"
     """Images: auto: compressed first, uncompressed where that is refused; or one of them alone."""
@@ -118,7 +120,7 @@ class FhirDestination(_Web, _Destination):
 
     kind: Literal["fhir"]
     """A transaction Bundle, POSTed."""
-    url: str = Field(default="", pattern=r"^(https?://[^/\s?#@]+(/[^\s?#]*)?)?$")
+    url: Annotated[str, AfterValidator(a_url)] = Field(default="", pattern=r"^(https?://[^/\s?#@]+(/[^\s?#]*)?)?$")
     """The base URL of the server; empty: `folder` is used."""
     folder: Path | None = None
     """Folder that each result is written into as a collection Bundle, instead of a server."""
@@ -138,7 +140,7 @@ class Hl7Destination(_Destination):
 
     kind: Literal["hl7"]
     """ORU^R01 over MLLP."""
-    host: str = Field(min_length=1)
+    host: Annotated[str, AfterValidator(a_host)]
     """Host name or address."""
     port: int = Field(ge=1, le=65535)
     """TCP port."""

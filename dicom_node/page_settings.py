@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+FILES = ("password_file", "certificate", "key")
+
 
 class PageSettings(BaseModel):
     """The status page and its metrics: a process of its own, which only reads."""
@@ -33,8 +35,8 @@ class PageSettings(BaseModel):
 
     def with_absolute_paths(self, folder: Path) -> PageSettings:
         """Return the same with relative paths taken from a folder."""
-        files = {"password_file": self.password_file, "certificate": self.certificate, "key": self.key}
-        return self.model_copy(update={name: file and str(folder / file) for name, file in files.items()})
+        files = {name: file and str(folder / file) for name, file in self if name in FILES}
+        return self.model_copy(update=files)
 
     @model_validator(mode="after")
     def _is_closed_to_strangers(self) -> PageSettings:

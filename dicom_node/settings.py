@@ -5,16 +5,18 @@ from __future__ import annotations
 import ipaddress
 import sys
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node import ledger_settings, overrides
 from dicom_node.core.errors import SettingsError
 from dicom_node.destination_settings import AE_TITLE, DESTINATION_KINDS, DestinationSettings
+from dicom_node.net_addresses import a_host, a_url
 from dicom_node.overrides import Override
+from dicom_node.page_settings import FILES as PAGE_FILES
 from dicom_node.page_settings import PageSettings
-from dicom_node.toml_lines import line_of, section_of
+from dicom_node.toml_lines import line_of, section_of, told, why_unread
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +24,9 @@ else:
     import tomli as tomllib
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+_AUDIT_FILES = ("ca_file", "certificate", "key")
+#: Settings that name a file, besides those whose type says so; a credential called like one is that file.
+FILES = {*(("audit", name) for name in _AUDIT_FILES), *(("page", name) for name in PAGE_FILES)}
 Provider = Literal["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
 
 
@@ -76,7 +81,7 @@ class NodeSettings(_Section):
 
     ae_title: str = Field(default="DICOMNODE", pattern=AE_TITLE)
     """Our AE title. A peer must call us by it."""
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(a_host)] = "127.0.0.1"
     """Address to listen on. Loopback until you decide otherwise: DICOM has no passwords."""
     port: int = Field(default=11112, ge=1, le=65535)
     """TCP port; 104 needs a privilege, 11112 does not."""
@@ -194,7 +199,7 @@ class KeepSettings(_Section):
 class AuditSettings(_Section):
     """Where the audit trail is sent, besides being kept in the ledger."""
 
-    syslog: str = Field(default="", pattern=r"^(tls://[^/\s:]+(:[0-9]{1,5})?)?$")
+    syslog: Annotated[str, AfterValidator(a_url)] = Field(default="", pattern=r"^(tls://[^/\s:]+(:[0-9]{1,5})?)?$")
     """Audit record repository, tls://host:port (PS3.15 A.5 messages by RFC 5425); empty: none."""
     ca_file: str = ""
     """PEM file of the authorities that its certificate may come from; empty: the system's."""
@@ -211,7 +216,7 @@ class LogSettings(_Section):
     """auto: fields in the journal, readable on a terminal, JSON otherwise."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written."""
-    traces: str = Field(default="", pattern=r"^(https?://[^/\s]+(/\S*)?)?$")
+    traces: Annotated[str, AfterValidator(a_url)] = Field(default="", pattern=r"^(https?://[^/\s]+(/\S*)?)?$")
     """OpenTelemetry collector, http://host:4318/v1/traces: it is told of each study; empty: nobody is."""
 
 
@@ -244,13 +249,13 @@ def load(path: Path) -> Settings:
     Raises SettingsError: one line a problem, each `file:line: key: what is wrong; what is allowed`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin it with a mark
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: {_why_unread(error)}"
+        message = f"{path}: {why_unread(error)}"
         raise SettingsError(message) from error
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
         message = f"{path}: not valid TOML: {error}"
         raise SettingsError(message) from error
     sources = _override(raw, path)
@@ -263,15 +268,6 @@ def load(path: Path) -> Settings:
     return _resolved(settings, path.resolve().parent)
 
 
-def _why_unread(error: Exception) -> str:
-    """Return why a configuration file could not be read, and what to do."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file; `sudo dicom-node init` writes one, and --config names one elsewhere"
-    if isinstance(error, PermissionError):
-        return "may not be read by this user: run it with sudo"
-    return f"cannot be read ({type(error).__name__}); give an existing TOML file with --config"
-
-
 def _override(raw: dict[str, Any], path: Path) -> dict[tuple[str | int, ...], str]:
     """Put in what overrides the file; return where each of these values came from."""
     found = overrides.collect(path)
@@ -281,13 +277,13 @@ def _override(raw: dict[str, Any], path: Path) -> dict[tuple[str | int, ...], st
 def _value_of(override: Override) -> Any:
     """Return the value in the type that the key wants: text as it is, a path to the file, all else read as TOML."""
     wanted = _annotation(override.key)
-    if wanted is Path and override.file is not None:
+    if override.file is not None and (wanted is Path or override.key in FILES):
         return str(override.file)
     if wanted in {str, Path} or get_origin(wanted) is Literal:
         return override.text
     try:
         return tomllib.loads(f"value = {override.text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return override.text
 
 
@@ -317,13 +313,10 @@ def _explain(file: tuple[Path, str], problem: Any, sources: dict[tuple[str | int
     key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in location).replace(".[", "[")
     if problem["type"] == "extra_forbidden":
         message = f"unknown key; allowed here: {', '.join(_allowed(location, kind))}"
+    elif problem["type"] == "union_tag_invalid":
+        message = f"unknown kind; allowed here: {', '.join(DESTINATION_KINDS)}"
     else:
-        is_value = location and not isinstance(problem["input"], dict)  # else it is about several keys
-        message = f"{problem['msg']}, not {problem['input']!r}" if is_value else str(problem["msg"])
-        if problem["type"] == "missing":
-            message = "is required"
-        if problem["type"] == "union_tag_invalid":
-            message = f"unknown kind; allowed here: {', '.join(DESTINATION_KINDS)}"
+        message = told(problem, key)
     meant = (name for at, name in sources.items() if location[: len(at)] == at or at[: len(location)] == location)
     source = next(meant, None)
     return f"{source or f'{path}:{line_of(text, location)}'}: {key or 'settings'}: {message}"
@@ -350,7 +343,7 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     """Return the settings with relative paths made absolute."""
     state = folder / settings.node.state_dir
     bundle = _find_bundle(settings.analysis.bundle, folder)
-    files = {name: value and str(folder / value) for name, value in _audit_files(settings.audit)}
+    files = {name: value and str(folder / value) for name, value in settings.audit if name in _AUDIT_FILES}
     return settings.model_copy(
         update={
             "audit": settings.audit.model_copy(update=files),
@@ -372,10 +365,6 @@ def _with_absolute_paths(destination: DestinationSettings, folder: Path) -> Dest
 
 def _ledger_files(node: NodeSettings, folder: Path) -> dict[str, Path]:
     return {"ledger_password_file": folder / node.ledger_password_file} if node.ledger_password_file else {}
-
-
-def _audit_files(audit: AuditSettings) -> tuple[tuple[str, str], ...]:
-    return (("ca_file", audit.ca_file), ("certificate", audit.certificate), ("key", audit.key))
 
 
 def _found(tls: TlsSettings | None, folder: Path) -> TlsSettings | None:

@@ -1,4 +1,4 @@
-"""Where in a TOML file a key is set, for messages about it."""
+"""What is wrong in a TOML file, and where: messages about it."""
 
 from __future__ import annotations
 
@@ -32,3 +32,31 @@ def line_of(text: str, location: tuple[Any, ...]) -> int:
         if (here or top) and re.match(rf"\s*{re.escape(leaf)}\s*=", line):
             return number
     return found
+
+
+def why_unread(error: Exception) -> str:
+    """Return why a configuration file could not be read, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; `sudo dicom-node init` writes one, and --config names one elsewhere"
+    if isinstance(error, PermissionError):
+        return "may not be read by this user: run it with sudo"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not text in UTF-8: save it again in that encoding"
+    return f"cannot be read ({type(error).__name__}); give an existing TOML file with --config"
+
+
+def told(problem: Any, key: str) -> str:
+    """Return what is wrong with a value and what is allowed, in the words of the file rather than of Python."""
+    kind, given = problem["type"], problem["input"]
+    if kind == "missing":
+        return "is required"
+    if kind == "string_pattern_mismatch" and key.endswith("ae_title"):
+        return f"an AE title has 1 to 16 ASCII characters, no backslash, no space at its ends, not {given!r}"
+    if kind == "tuple_type":
+        return (
+            f"write [[{key}]]: there may be several" if isinstance(given, dict) else f"a list is needed, not {given!r}"
+        )
+    if kind == "model_type":
+        return f"write [{key}], once" if isinstance(given, list) else f"a section [{key}] is needed, not {given!r}"
+    is_value = key and not isinstance(given, dict)  # else it is about several keys
+    return f"{problem['msg']}, not {given!r}" if is_value else str(problem["msg"])

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dicom_node import settings as configuration
+from dicom_node.cli.arguments import count
 from dicom_node.cli.tables import print_json, print_table, when
 from dicom_node.ledger import atna
 from dicom_node.ledger.audit import Head, Record, verify
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", nargs="?", default="", help="UID of a study or an instance: only its records (show, export)"
     )
-    parser.add_argument("--last", type=int, default=0, metavar="N", help="only the newest N records (show, export)")
+    parser.add_argument("--last", type=count, default=0, metavar="N", help="only the newest N records (show, export)")
     parser.add_argument(
         "--head",
         action="append",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node import settings as configuration
 from dicom_node.cli import exits
+from dicom_node.cli.arguments import above_zero, calendar_day, count
 from dicom_node.cli.words import counted, print_json
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable, SettingsError
 from dicom_node.deliver.dicom import peer_of
@@ -45,22 +46,20 @@ class Tally:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which studies, from whom and how fast."""
     parser.add_argument("pacs", nargs="?", help="name of the destination to ask (default: the first)")
-    parser.add_argument("--from", dest="first", type=_day, required=True, help="first study date, YYYY-MM-DD")
-    parser.add_argument("--to", dest="last", type=_day, help="last study date (default: as --from)")
-    parser.add_argument("--modality", action="append", help="CR or DX; more than once for both (default: both)")
+    parser.add_argument("--from", dest="first", type=calendar_day, required=True, help="first study date, YYYY-MM-DD")
+    parser.add_argument("--to", dest="last", type=calendar_day, help="last study date (default: as --from)")
     parser.add_argument(
-        "--per-minute", type=float, default=6.0, help="studies a minute, at most (default: %(default)s)"
+        "--modality", action="append", choices=("CR", "DX"), help="more than once for both (default: both)"
     )
     parser.add_argument(
-        "--most-waiting", type=int, default=20, help="pause while more jobs wait (default: %(default)s)"
+        "--per-minute", type=above_zero, default=6.0, help="studies a minute, at most (default: %(default)s)"
     )
-    parser.add_argument("--limit", type=int, default=0, help="stop after so many studies; 0: no limit (default)")
+    parser.add_argument(
+        "--most-waiting", type=count, default=20, help="pause while more jobs wait (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=count, default=0, help="stop after so many studies; 0: no limit (default)")
     parser.add_argument("--dry-run", action="store_true", help="only count the studies")
     parser.add_argument("--json", action="store_true", help="print JSON instead of progress")
-
-
-def _day(text: str) -> date:
-    return date.fromisoformat(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

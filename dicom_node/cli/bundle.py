@@ -36,6 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     settings = configuration.load(arguments.config)
     if arguments.action == "list":
         return _list(settings, as_json=arguments.json)
+    if arguments.action == "verify" and arguments.bundle:
+        message = (
+            f"verify looks at the configured bundle, not at {arguments.bundle}; `dicom-node bundle list` looks at all"
+        )
+        raise SettingsError(message)
     if arguments.action == "switch":
         return _switch(arguments, settings)
     analysis = settings.analysis
@@ -105,7 +110,7 @@ def _lasting(folder: Path) -> Path:
 
 def _change(config: Path, folder: Path, sha256: str) -> None:
     """Write a bundle and its digest into a configuration, whose owner, group and mode stay."""
-    text, was = config.read_text(encoding="utf-8"), config.stat()
+    text, was = config.read_text(encoding="utf-8-sig"), config.stat()
     temporary = config.with_name(f".{config.name}.new")
     try:
         for name in (f"{folder.parent.name}/{folder.name}", str(folder)):

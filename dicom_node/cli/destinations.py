@@ -26,7 +26,7 @@ _NOTHING: dict[str, Any] = {"waiting": 0, "dead": 0, "done": 0, "oldest_at": Non
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to do."""
     parser.add_argument("action", nargs="?", choices=("list", "test"), default="list", help="default: %(default)s")
-    parser.add_argument("name", nargs="?", default="", help="the destination to test (default: all of them)")
+    parser.add_argument("name", nargs="?", default="", help="one destination (default: all of them)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -44,6 +44,10 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     rows = [_row(item.name, item.kind, address_of(item), known) for item in settings.destinations]
     configured = {item.name for item in settings.destinations}
     rows += [_row(name, "", "not in the configuration", known) for name in sorted(set(known) - configured)]
+    if arguments.name:
+        rows = [row for row in rows if row["name"] == arguments.name]
+        if not rows:
+            return _unknown(arguments.name)
     if arguments.json:
         print_json(rows)
         return 0
@@ -71,11 +75,15 @@ def _row(name: str, kind: str, where: str, known: dict[str, dict[str, Any]]) -> 
     return row | {"state": state}
 
 
+def _unknown(name: str) -> int:
+    sys.stderr.write(f"there is no destination {name!r} in the configuration\n")
+    return 1
+
+
 def _test(settings: Settings, arguments: argparse.Namespace) -> int:
     chosen = [item for item in settings.destinations if arguments.name in {"", item.name}]
     if not chosen:
-        sys.stderr.write(f"there is no destination {arguments.name!r} in the configuration\n")
-        return 1
+        return _unknown(arguments.name)
     rows = []
     for item in chosen:
         began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from dicom_node.cli import exits
 from dicom_node.cli.words import print_json
 from dicom_node.core.errors import DestinationRefused, DestinationUnavailable, SettingsError
 from dicom_node.deliver.probe import probe
+from dicom_node.destination_settings import AE_TITLE
 from dicom_node.dimse.scu import Peer, echo
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer of each; 1 where one does not answer."""
     settings = configuration.load(arguments.config)
     own = settings.node.ae_title
-    if arguments.host and arguments.port and arguments.who:
+    if arguments.host is not None or arguments.port is not None:
+        if not (arguments.host and arguments.port and arguments.who and re.fullmatch(AE_TITLE, arguments.who)):
+            message = "--host and --port go together, and WHO is that peer's AE title: 1 to 16 ASCII characters"
+            raise SettingsError(message)
         peer = Peer(arguments.who, arguments.host, arguments.port, _LONGEST_S)
         answers = [ask_peer(arguments.who, peer, own)]
     else:

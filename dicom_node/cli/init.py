@@ -80,8 +80,7 @@ def _collect(arguments: argparse.Namespace, ask: Callable[[str], str]) -> Answer
         given = getattr(arguments, name)
         default = _facing(answers.pacs_host) if name == "host" else getattr(answers, name)
         if given is None and may_ask:
-            typed = ask(f"{text}{f' [{default}]' if default else ''}: ").strip()
-            given = typed or default
+            given = _typed(ask, f"{text}{f' [{default}]' if default else ''}: ") or default
         value = default if given is None else given
         try:
             setattr(answers, name, int(value) if name.endswith("port") else value)
@@ -91,15 +90,25 @@ def _collect(arguments: argparse.Namespace, ask: Callable[[str], str]) -> Answer
     return answers
 
 
+def _typed(ask: Callable[[str], str], question: str) -> str:
+    """Return what a person answers. Raises SettingsError where they end the questions instead (Ctrl-D)."""
+    try:
+        return ask(question).strip()
+    except EOFError as error:
+        message = "\nno more answers: nothing was written"
+        raise SettingsError(message) from error
+
+
 def _facing(pacs_host: str) -> str:
     """Return the address of this machine from which a host is reached; nothing is sent."""
     if not pacs_host:
         return "127.0.0.1"
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((pacs_host, 104))
+        family, *_, address = socket.getaddrinfo(pacs_host, 104, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)
             return str(probe.getsockname()[0])
-    except OSError:
+    except (OSError, UnicodeError):
         return "127.0.0.1"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dicom_node.cli.arguments import count
 from dicom_node.cli.tables import open_overview, print_json, print_table, when
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to list and the output format."""
     parser.add_argument("--refused", action="store_true", help="list the refused ones, with the status they were given")
     parser.add_argument(
-        "--limit", type=int, default=1000, help="how many of the newest to list; 0: all (default: %(default)s)"
+        "--limit", type=count, default=1000, help="how many of the newest to list; 0: all (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -59,24 +60,34 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     arguments = sys.argv[1:] if argv is None else argv
     wanted = next((word for word in arguments if not word.startswith("-")), "")
-    parser = build_parser({wanted})
-    parsed = parser.parse_args(arguments)
-    if not wanted:
-        parser.print_help()
-        return exits.USAGE
+    status = exits.GOOD
     try:
-        return int(parsed.run(parsed))
+        parser = build_parser({wanted})  # half a second of imports: here too a person may press Ctrl-C
+        parsed = parser.parse_args(arguments)
+        if not wanted:
+            parser.print_help()
+            return exits.USAGE
+        status = int(parsed.run(parsed))
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()  # here, since whatever fails at the interpreter's end ends with its own words and 120
     except DicomNodeError as error:
         sys.stderr.write(f"{error}\n")
         return _status_of(error)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.GOOD
+        _drop_output()
     except Exception as error:  # noqa: BLE001 - the last frame before a person, who must not see a traceback
+        if _is_full(error):
+            _drop_output()
         sys.stderr.write(f"dicom-node {wanted}: {_told(error)}\n")
-        return exits.FAILED if isinstance(error, OSError) and error.filename else exits.INTERNAL
+        return exits.FAILED if isinstance(error, OSError) and (error.filename or _is_full(error)) else exits.INTERNAL
+    return status
+
+
+def _drop_output() -> None:
+    """Send what standard output still holds nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _status_of(error: DicomNodeError) -> int:
@@ -87,12 +98,19 @@ def _status_of(error: DicomNodeError) -> int:
     return exits.SILENT if type(error).__name__ == "NodeSilent" else exits.FAILED
 
 
+def _is_full(error: Exception) -> bool:
+    """Return whether the disk is full on which standard output, or a file in work, lies."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
 def _told(error: Exception) -> str:
     """Return an unexpected error in one line, and leave where it came from in a file; its text may quote anything."""
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename} may not be opened by this user: run it with sudo"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if _is_full(error):
+        return "the output cannot be written: no room where it goes"
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     try:
         handle, name = tempfile.mkstemp(prefix="dicom-node-fault-", suffix=".log", text=True)

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("starlette") is None:
         message = "the status page needs the extra `web`: pip install 'dicom-node[web]'"
         raise SettingsError(message)
-    if arguments.add_user:
+    if arguments.add_user is not None:
         return _add_user(settings.page.password_file, arguments.add_user, settings.node.state_dir)
     from dicom_node.services import logs, page  # noqa: PLC0415 - needs the extra
 
@@ -42,7 +42,7 @@ def _add_user(password_file: str, name: str, state_dir: Path) -> int:
     if not password_file:
         message = "page.password_file is not set: name a file in [page] first"
         raise SettingsError(message)
-    if ":" in name or not name.isprintable():
+    if not name or ":" in name or not name.isprintable():
         message = f"{name!r} cannot be a user's name: no colon, printable characters only"
         raise SettingsError(message)
     password = getpass.getpass(f"Password of {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_node import settings as configuration
 from dicom_node.cli import exits
+from dicom_node.cli.arguments import count, seconds
 from dicom_node.cli.words import counted, print_json, when
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services.asking import ask
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to do, with which study."""
     parser.add_argument("action", choices=_ACTIONS, help="what to do; see below")
     parser.add_argument("study", nargs="?", default="", help="Study Instance UID (default: all studies)")
-    parser.add_argument("--limit", type=int, default=100, help="how many to list (default: %(default)s)")
-    parser.add_argument("--wait-s", type=float, default=600.0, help="longest wait of drain (default: %(default)s)")
+    parser.add_argument("--limit", type=count, default=100, help="how many to list (default: %(default)s)")
+    parser.add_argument("--wait-s", type=seconds, default=600.0, help="longest wait of drain (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = _EPILOG
     parser.formatter_class = _raw()
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = configuration.load(arguments.config)
     control = StateFolders.of(settings.node).control
     if arguments.action == "list":
-        return print_items(settings, "ready", arguments.limit, as_json=arguments.json)
+        return print_items(settings, "ready", arguments.limit, arguments.study, as_json=arguments.json)
     if arguments.action == "drain":
         return _drain(control, arguments.wait_s, as_json=arguments.json)
     if arguments.action == "resume":
@@ -77,18 +78,18 @@ def asked(answer: dict[str, Any]) -> str:
     return f"; {' and '.join(names)}, left alone after a failure, asked again now" if names else ""
 
 
-def print_items(settings: Settings, state: str, limit: int, *, as_json: bool) -> int:
-    """Print the jobs and deliveries in a state, from the ledger: the node need not run."""
+def print_items(settings: Settings, state: str, limit: int, study: str, *, as_json: bool) -> int:
+    """Print the jobs and deliveries in a state, of one study or of all, from the ledger: the node need not run."""
     from dicom_node.ledger.overview import Overview  # noqa: PLC0415 - slow to import
     from dicom_node.ledger.standing import waiting_items  # noqa: PLC0415 - as above
 
     with Overview(StateFolders.of(settings.node).ledger).reading() as connection:
-        found = waiting_items(connection, limit, state)
+        found = waiting_items(connection, limit, state, study)
     if as_json:
         print_json(found)
         return exits.GOOD
     if not found["jobs"] and not found["deliveries"]:
-        print("nothing waits" if state == "ready" else "nothing was given up")
+        print(f"nothing {'waits' if state == 'ready' else 'was given up'}{study and f' of {study}'}")
     for job in found["jobs"]:
         print(f"{when(job['created_at'])}  {_kind(job['kind'], job)}  {job['study_instance_uid']}{_why(job)}")
     for item in found["deliveries"]:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from dicom_node.cli.arguments import count
 from dicom_node.cli.deliveries import proof, sent
 from dicom_node.cli.tables import answer, open_overview, print_json, print_table, when
 from dicom_node.core.model_identity import FALLBACK
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the study and the output format."""
     parser.add_argument("study", nargs="?", help="Study Instance UID: show everything about this study")
-    parser.add_argument("--limit", type=int, default=100, help="how many of the newest to list (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=count, default=100, help="how many of the newest to list (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dicom_node.core.errors import LedgerError
+from dicom_node.core.errors import LedgerError, SettingsError
 from dicom_node.ledger import audit
 from dicom_node.ledger.audit import Head, verify
 from dicom_node.ledger.database import open_ledger
@@ -33,12 +33,12 @@ _LEDGER, _CONFIG, _KEY, _HEADS, _LIST = (
 def back_up(folders: StateFolders, config: Path, target: Path) -> Head:
     """Copy ledger, configuration and audit key into a new folder, the node running or not; returns the audit's head.
 
-    Raises LedgerError where there is no ledger, the folder exists, or the trail of the copy is not sound.
+    Raises SettingsError where the folder exists, LedgerError where there is no ledger or its trail is not sound.
     """
     _refuse_server(folders)
     if target.exists():
         message = f"{target} exists: give a folder that does not, one for each backup"
-        raise LedgerError(message)
+        raise SettingsError(message)
     Overview(folders.file)  # says so where there is none
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -112,6 +112,8 @@ def _check(source: Path) -> None:
     try:
         listed = json.loads((source / _LIST).read_text(encoding="utf-8"))["sha256"]
         wrong = [name for name, digest in listed.items() if _digest(source / name) != digest]
+    except PermissionError:
+        raise  # it may well be whole: whoever asks may not read it
     except (OSError, ValueError, KeyError) as error:
         message = f"{source} is no whole backup ({type(error).__name__}): take another"
         raise LedgerError(message) from error

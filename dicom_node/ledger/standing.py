@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from dicom_node.ledger.audit import audit
 from dicom_node.ledger.database import delivery, destination, instance, job, study, version
@@ -76,8 +76,10 @@ def latest(connection: Connection, limit: int = _LATEST) -> list[dict[str, Any]]
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def waiting_items(connection: Connection, limit: int, state: str = "ready") -> dict[str, list[dict[str, Any]]]:
-    """Return the jobs and deliveries in a state, oldest first: ready (parked ones too) or dead."""
+def waiting_items(
+    connection: Connection, limit: int, state: str = "ready", study_uid: str = ""
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the jobs and deliveries in a state, of one study or of all, oldest first: ready (parked too) or dead."""
     states = ("dead",) if state == "dead" else _WAITING
     jobs = select(job).where(job.c.state.in_(states)).order_by(job.c.id).limit(limit)
     deliveries = (
@@ -88,10 +90,21 @@ def waiting_items(connection: Connection, limit: int, state: str = "ready") -> d
         .order_by(delivery.c.id)
         .limit(limit)
     )
+    if study_uid:
+        jobs = jobs.where(_of_study(study_uid))
+        deliveries = deliveries.where(study.c.study_instance_uid == study_uid)
     return {
         "jobs": [_job(connection, dict(row)) for row in connection.execute(jobs).mappings().all()],
         "deliveries": [_delivery(dict(row)) for row in connection.execute(deliveries).mappings().all()],
     }
+
+
+def _of_study(uid: str) -> ColumnElement[bool]:
+    """Return what holds for the jobs of a study: those on its images, and those on its versions."""
+    wanted = select(study.c.id).where(study.c.study_instance_uid == uid).scalar_subquery()
+    images = select(instance.c.id).where(instance.c.study_id == wanted)
+    versions = select(version.c.id).where(version.c.study_id == wanted)
+    return or_(job.c.instance_id.in_(images), job.c.version_id.in_(versions))
 
 
 def _job(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:

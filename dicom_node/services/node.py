@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,12 +235,11 @@ class Node:
             found = reloading.changes(self._settings, wanted)
             settings = reloading.in_force(self._settings, wanted)
             try:
-                self._scp.apply(reception.scp_settings(settings, self._surroundings.listen_fd))
-            except SettingsError as error:
+                self._take_over(settings)
+            except (SettingsError, LedgerUnavailable) as error:
                 log.error("reload.refused", reason=str(error))  # noqa: TRY400 - said in one line
                 return {"refused": str(error)}
             self._settings = settings
-            self._auditor.note_settings(settings)
             self._intake.apply(reception.intake_settings(settings, self._bundle_sha256))
             self._space.apply(reception.watermarks(settings))
             self._dispatcher.apply(self._dispatch_settings())
@@ -247,6 +247,16 @@ class Node:
             self._folders.reloaded.touch(0o600)
             log.info("reload.applied", **asdict(found))
             return asdict(found)
+
+    def _take_over(self, settings: Settings) -> None:
+        """Listen by these settings and note them in the trail; raises, with nothing changed, where one cannot be."""
+        self._scp.apply(reception.scp_settings(settings, self._surroundings.listen_fd))
+        try:
+            self._auditor.note_settings(settings)
+        except LedgerUnavailable:
+            with suppress(SettingsError):
+                self._scp.apply(reception.scp_settings(self._settings, self._surroundings.listen_fd))
+            raise
 
     def _dispatch_settings(self) -> DispatchSettings:
         return DispatchSettings(

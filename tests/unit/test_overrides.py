@@ -70,10 +70,20 @@ def test_what_systemd_loads_from_a_folder_is_found_and_a_path_stays_a_path(confi
     assert settings.node.state_dir == loaded / "credentials_node.state_dir"
 
 
+@pytest.mark.parametrize("name", ["page.password_file", "page.certificate", "page.key", "audit.ca_file", "audit.key"])
+def test_a_credential_for_a_setting_that_names_a_file_is_that_file_and_its_content_stays_in_it(name, config):
+    section, key = name.split(".")
+    pair = {"certificate": "key", "key": "certificate"}.get(key) if section == "page" else None
+    config.write_text(FILE + (f"[page]\n{pair} = 'other.pem'\n" if pair else ""))
+    file = credential(config, name, "a secret")
+    assert getattr(getattr(load(config), section), key) == str(file)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
         ("DICOM_NODE__NODE__PORT", "0", "DICOM_NODE__NODE__PORT: node.port: "),
+        ("DICOM_NODE__NODE__PORT", "9" * 5000, "DICOM_NODE__NODE__PORT: node.port: "),
         ("DICOM_NODE__NODE__PROT", "1", "DICOM_NODE__NODE__PROT: node.prot: unknown key; allowed here: ae_title"),
         ("DICOM_NODE__NODES__PORT", "1", "DICOM_NODE__NODES__PORT"),
         ("DICOM_NODE__DESTINATIONS__OTHER__HOST", "h", "destinations has no block called 'other'"),

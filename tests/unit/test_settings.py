@@ -11,6 +11,8 @@ from dicom_node.core.errors import SettingsError
 
 MANUAL = Path(__file__).parents[2] / "config" / "dicom-node.toml"
 
+WEB = "[[destinations]]\nname = 'a'\nkind = '{}'\nurl = '{}'"
+
 
 def problem(tmp_path, text):
     file = tmp_path / "node.toml"
@@ -41,7 +43,24 @@ def test_an_unknown_section_is_named(tmp_path):
     [
         ("[node]\nport = 99999", ":2: node.port: Input should be less than or equal to 65535, not 99999"),
         ("[node]\nport = 'x'", ":2: node.port: Input should be a valid integer"),
-        ("[node]\nae_title = 'a title that is too long'", ":2: node.ae_title: String should match pattern"),
+        ("[node]\nae_title = 'a title that is too long'", ":2: node.ae_title: an AE title has 1 to 16 ASCII"),
+        ("[node]\nport = " + "9" * 5000, ": not valid TOML: "),
+        ("a = " + "[" * 3000, ": not valid TOML: "),
+        ("[node]\nhost = '[::1]'", ":2: node.host: Value error, a host name or an address is needed"),
+        ("[node]\nhost = '192.0.2.1:104'", ":2: node.host: Value error, a host name or an address is needed"),
+        ("[node]\nhost = ''", ":2: node.host: Value error, a host name or an address is needed"),
+        ("[audit]\nsyslog = 'tls://h:99999'", ":2: audit.syslog: Value error, the port of a URL"),
+        ("[audit]\nsyslog = 'udp://h'", ":2: audit.syslog: String should match"),
+        ("[log]\ntraces = 'http://h:0/v1'", ":2: log.traces: Value error, the port of a URL"),
+        ("[log]\ntraces = 'http://[::1/v1'", ":2: log.traces: Value error, Invalid IPv6 URL"),
+        (WEB.format("dicomweb", "https://h:80443/x"), ":4: destinations[0].url: Value error, the port of a URL"),
+        (WEB.format("fhir", "https://h:x/x"), ":4: destinations[0].url: Value error, the port of a URL"),
+        (WEB.format("fhir", "https://.../x"), ":4: destinations[0].url: Value error, a host name or an address"),
+        (WEB.format("dicomweb", "ftp://h/x"), ":4: destinations[0].url: String should match"),
+        ("[[destinations]]\nname = 'a'\nae_title = 'A'\nhost = '..'\nport = 1", ":4: destinations[0].host: Value"),
+        ("[destinations]\nname = 'a'", ":1: destinations: write [[destinations]]"),
+        ("[[node]]\nport = 1", ":1: node: write [node], once"),
+        ("[page]\nhosts = 'a'", ":2: page.hosts: a list is needed, not 'a'"),
         ("[study]\nquiet_s = -1", ":2: study.quiet_s: Input should be greater than or equal to 0, not -1"),
         ("[log]\nlevel = 'loud'", ":2: log.level: Input should be 'debug', 'info', 'warning' or 'error', not 'loud'"),
         ("[[destinations]]\nname = 'a'\nae_title = 'A'\nhost = 'h'", ":1: destinations[0].port: is required"),
@@ -49,6 +68,17 @@ def test_an_unknown_section_is_named(tmp_path):
 )
 def test_a_bad_value_is_named_with_its_line_and_what_is_allowed(tmp_path, text, said):
     assert problem(tmp_path, text).startswith(said)
+
+
+def test_hosts_and_urls_of_every_kind_are_taken(tmp_path):
+    file = tmp_path / "node.toml"
+    hosts = ("::1", "localhost", "pacs_1.example.", "bücher.example", "192.0.2.1", "fe80::1%eth0")
+    block = "[[destinations]]\nname = '{}'\nae_title = 'A'\nport = 1\nhost = '{}'\n"
+    file.write_text("".join(block.format(f"d{number}", host) for number, host in enumerate(hosts)))
+    assert tuple(one.host for one in settings.load(file).destinations) == hosts
+    for url in ("http://h", "https://[2001:db8::1]:8443/dicom-web", "http://pacs.example:8042/x/y"):
+        file.write_text(WEB.format("dicomweb", url))
+        assert settings.load(file).destinations[0].url == url
 
 
 def test_the_second_destination_is_found(tmp_path):
@@ -66,6 +96,15 @@ def test_a_missing_file_and_bad_toml_are_said(tmp_path):
     with pytest.raises(SettingsError, match="dicom-node init"):
         settings.load(tmp_path / "none.toml")
     assert "not valid TOML" in problem(tmp_path, "[node")
+
+
+def test_a_file_of_a_windows_editor_is_read_or_told_what_it_lacks(tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text("[node]\r\nport = 4000\r\n", encoding="utf-8-sig")
+    assert settings.load(file).node.port == 4000
+    file.write_text("[node]\nport = 4000\n", encoding="utf-16")
+    with pytest.raises(SettingsError, match="not text in UTF-8"):
+        settings.load(file)
 
 
 def test_relative_paths_belong_to_the_files_folder(tmp_path):

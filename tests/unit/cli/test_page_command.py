@@ -49,7 +49,9 @@ def test_a_user_is_added_and_a_password_replaced(config, monkeypatch):
     assert rights == [True, False, True, False]
 
 
-@pytest.mark.parametrize(("name", "password"), [("anna", ""), ("an:na", "secret"), ("an\tna", "secret")])
+@pytest.mark.parametrize(
+    ("name", "password"), [("", "secret"), ("anna", ""), ("an:na", "secret"), ("an\tna", "secret")]
+)
 def test_what_is_no_user_is_refused(config, name, password, monkeypatch, capsys):
     assert add(config, name, password, monkeypatch) == exits.USAGE
     assert capsys.readouterr().err.count("\n") == 1

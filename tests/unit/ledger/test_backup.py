@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from dicom_node.core.errors import LedgerError
+from dicom_node.core.errors import LedgerError, SettingsError
 from dicom_node.core.study import Quiet
 from dicom_node.ledger import audit, instances
 from dicom_node.ledger.audit import verify
@@ -62,7 +62,7 @@ def test_a_backup_of_a_running_node_comes_back_as_it_was(folders, tmp_path):
 
 def test_nothing_is_overwritten_neither_a_ledger_nor_a_backup(folders, tmp_path):
     back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
-    with pytest.raises(LedgerError, match="exists"):
+    with pytest.raises(SettingsError, match="exists"):
         back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
     before = told(folders)
     with pytest.raises(LedgerError, match="move it aside"):
@@ -126,6 +126,17 @@ def test_after_a_restore_the_trail_is_not_held_against_heads_of_the_ledger_that_
     put_back(tmp_path / "backup", folders, 200.0)
     assert verify(Overview(folders.ledger).trail(), read_heads(folders.audit_heads)).problem is None
     assert (folders.quarantine / folders.audit_heads.name).read_text() == f"{later}\n", "kept for whoever asks"
+
+
+def test_a_backup_that_may_not_be_read_is_not_called_broken(folders, tmp_path, monkeypatch):
+    back_up(folders, tmp_path / "node.toml", tmp_path / "backup")
+
+    def closed(_file: object, **_how: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.read_text", closed)
+    with pytest.raises(PermissionError):
+        put_back(tmp_path / "backup", StateFolders(tmp_path / "elsewhere"), 200.0)
 
 
 def test_there_is_no_backup_of_nothing(tmp_path):
