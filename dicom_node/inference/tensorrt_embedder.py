@@ -144,8 +144,8 @@ def _build(request: BuildRequest) -> BuiltPlan:
     monitor = _Progress(request.progress)
     config.progress_monitor = monitor
     earlier = config.create_timing_cache(request.timing_cache)
-    if not config.set_timing_cache(earlier, ignore_mismatch=False):
-        # It was made on another device or by another TensorRT: start a new one.
+    if earlier is None or not config.set_timing_cache(earlier, ignore_mismatch=False):
+        # It is damaged, or was made on another device or by another TensorRT: start a new one.
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     _fix_shape(builder, network, config, request)
     plan = builder.build_serialized_network(network, config)

@@ -152,6 +152,7 @@ def test_a_build_tells_how_far_it_is_and_its_timing_cache_is_used_again(trt, bun
     assert built(trt, bundle, first.timing_cache) == first
     device.version = "10.7.0"  # a cache of another TensorRT is left, not an error
     assert built(trt, bundle, first.timing_cache).timing_cache.startswith(b"10.7.0")
+    assert built(trt, bundle, b"damaged").timing_cache == built(trt, bundle).timing_cache
     assert device.left() == []
 
 
