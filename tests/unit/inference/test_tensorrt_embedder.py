@@ -171,6 +171,17 @@ def test_the_device_is_described(trt):
     assert trt.device_facts() == DeviceFacts("10.3.0", "Orin", "8.7", "12.6")
 
 
+@pytest.mark.parametrize("asked", ["name", "compute_capability"])
+def test_a_device_that_does_not_answer_is_a_reason_to_fall_back(trt, device, monkeypatch, asked):
+    def fails(_device):
+        raise cuda.Error
+
+    monkeypatch.setattr(cuda.Device, asked, fails)
+    with pytest.raises(BundleError, match="does not say what it is"):
+        trt.device_facts()
+    assert device.left() == []
+
+
 # the double is strict ------------------------------------------------------------------------------------------------
 
 
