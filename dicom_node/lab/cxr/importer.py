@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+from safetensors import SafetensorError
 
 from dicom_node.core.intended_use import attributes_within
 from dicom_node.core.radiograph import Radiograph
@@ -102,6 +103,10 @@ def run(request: Request) -> Tried:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.rehearsal-") as aside:
             tried = _fill(request, model, found, trial, (made, Path(aside)))
         made.rename(out)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)[:120]
+        message = f"{out}: cannot be written ({reason}); free space there, or give another --out"
+        raise LabError(message) from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return tried
