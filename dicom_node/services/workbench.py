@@ -104,6 +104,10 @@ class Workbench:
         with suppress(WorkerCrashed):
             self._decoder.warm_up()
 
+    def forget(self) -> None:
+        """Let go of images that were looked at ahead and that nobody asked for: their study may be gone by now."""
+        self._ahead.begin(())
+
     def close(self) -> None:
         """End what is on its way, and the decoder's process."""
         self._ahead.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -108,6 +110,18 @@ def test_another_image_than_was_named_is_answered_for_itself(bench):
     answer = bench.analyse(AnalyseJob(came, "work/3"))
     assert answer.finding.sop_instance_uid == came.sop_instance_uid
     assert answer.pixels_sha256 == bench.analyse(AnalyseJob(came, "work/again")).pixels_sha256
+
+
+def test_what_nobody_asks_for_is_let_go(bench):
+    one, named = image(bench, 1), image(bench, 2)
+    bench.analyse(AnalyseJob(one, "work/1", (named,)))
+    (begun,) = bench._ahead._begun.values()
+    seen = weakref.ref(begun.result().radiograph.grey)
+    del begun
+    bench.forget()
+    gc.collect()
+    assert seen() is None
+    assert bench.analyse(AnalyseJob(named, "work/2")).finding.logit is not None
 
 
 def test_c29_the_same_image_with_other_bytes_is_not_the_one_that_was_looked_at(bench):
