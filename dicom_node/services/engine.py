@@ -10,6 +10,7 @@ import structlog
 
 from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
 from dicom_node.inference import known_answer, machine, plans
+from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.services.strikes import Strikes
 
@@ -149,10 +150,13 @@ def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) 
 
 
 def _onnx(bundle: Bundle, settings: AnalysisSettings) -> HeldEngine:
-    return HeldEngine(
-        lambda: OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers),
-        lambda embedder: known_answer.check(bundle, known_answer.answer(bundle, embedder)),
-    )
+    def load() -> OnnxEmbedder:
+        # Also after a release, days later: somebody may have put another bundle in the place of the one whose head,
+        # thresholds and digest are held here.
+        load_bundle(bundle.folder, bundle.sha256)
+        return OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers)
+
+    return HeldEngine(load, lambda embedder: known_answer.check(bundle, known_answer.answer(bundle, embedder)))
 
 
 def _tensorrt(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> HeldEngine:
