@@ -62,6 +62,18 @@ class HeldEngine:
             self._strikes.clear()
         return features
 
+    def load(self) -> None:
+        """Bring the network back after a release, if it is not there. Raises EngineLost where it does not come."""
+        if self._engine is not None:
+            return
+        if self._strikes is not None:
+            self._strikes.note()
+        try:
+            self._loaded()
+        finally:
+            if self._strikes is not None:
+                self._strikes.take_back()
+
     def test(self) -> None:
         """Ask the known answer again, unless the network is released: it is asked when it comes back.
 
