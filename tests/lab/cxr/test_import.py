@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -341,6 +342,19 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(
         assert "out: cannot be written" in (said := _one_line(capsys))
         assert "No space left" in said
         assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_import_left_is_removed_and_what_a_running_one_makes_is_not(tf: Any, tmp_path: Path) -> None:  # noqa: ARG001
+    from dicom_node.lab.cxr import importer  # noqa: PLC0415 - as above
+
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+    kept = {f".cxr.new-{os.getppid()}", ".cxr.new-x", f".other.new-{ended.pid}", "cxr"}
+    gone = {f".cxr.{kind}-{process}" for kind in ("new", "rehearsal") for process in (ended.pid, os.getpid())}
+    for name in kept | gone:
+        (tmp_path / name).mkdir()
+    importer._clear_leftovers(tmp_path / "cxr")
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_names_are_found_inside_a_call_too_but_must_be_unique(tf: Any) -> None:
