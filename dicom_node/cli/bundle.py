@@ -88,7 +88,8 @@ def _print(bundle: Bundle) -> None:
 def folders(settings: configuration.Settings) -> list[Path]:
     """Return the folders of bundles beside the configured one and in the installation."""
     parents = dict.fromkeys([settings.analysis.bundle.parent, configuration.installed_bundle_folder().parent])
-    found = [file.parent for parent in parents for file in sorted(parent.glob("*/manifest.toml"))]
+    # What an import that was killed has left begins with a full stop: it may be whole, and was never tried.
+    found = [file.parent for parent in parents for file in sorted(parent.glob("[!.]*/manifest.toml"))]
     return list(dict.fromkeys(found))
 
 

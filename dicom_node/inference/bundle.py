@@ -27,7 +27,7 @@ _EMBEDDER: Final = "embedder.onnx"
 _HEAD: Final = "head.safetensors"
 _CARD: Final = "MODEL_CARD.md"
 _LICENCES: Final = frozenset({"LICENSE", "NOTICE"})
-_LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_LINE: Final = re.compile(r"([0-9a-f]{64}) [ *]([^\0]+)")
 BUILT_HERE: Final = frozenset({".plan", ".timing-cache"})
 """Endings of what a device builds for itself beside the bundle: bound to its own GPU, checked by a key of its own."""
 

@@ -213,6 +213,6 @@ def parse_manifest(content: bytes) -> Manifest:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the manifest"
         message = f"manifest.toml: {key}: {first['msg']}; correct the key and renew SHA256SUMS"
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number without end, nested without end
         message = f"manifest.toml: not valid TOML ({error}); correct the file and renew SHA256SUMS"
     raise BundleError(message)

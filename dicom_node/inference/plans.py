@@ -200,8 +200,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def remove(folder: Path, names: frozenset[str]) -> tuple[str, ...]:
-    """Remove the plans of these keys, and what an interrupted build left; return the names of the removed files."""
-    doomed = [path for name in names for path in folder.glob(f"embedder-{name}*.plan")]
+    """Remove the plans of these keys, and what an interrupted build left; return the names of the removed files.
+
+    A plan whose facts are not there, or cannot be read, is such a leftover: nothing names it, and nothing uses it.
+    """
+    kept = {f"embedder-{facts.key.name}" for facts in saved(folder)} - {f"embedder-{name}" for name in names}
+    doomed = [path for path in folder.glob("embedder-*.plan") if path.name.partition(".")[0] not in kept]
     doomed += folder.glob(f"*{_PARTIAL}")
     for path in doomed:
         path.unlink(missing_ok=True)

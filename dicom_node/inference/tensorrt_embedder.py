@@ -105,13 +105,16 @@ class _Gpu:
 
 
 def device_facts() -> DeviceFacts:
-    """Return what a plan is bound to here. Raises BundleError where there is no GPU."""
+    """Return what a plan is bound to here. Raises BundleError where there is no GPU, or none that answers."""
     gpu = _Gpu()
     try:
         major, minor = gpu.device.compute_capability()
         number = int(cuda.get_driver_version())
         driver = f"{number // 1000}.{number % 1000 // 10}"
         return DeviceFacts(str(trt.__version__), str(gpu.device.name()), f"{major}.{minor}", driver)
+    except cuda.Error as error:
+        message = f"the CUDA device does not say what it is ({type(error).__name__}); start this machine again"
+        raise BundleError(message) from None
     finally:
         gpu.close()
 
@@ -144,8 +147,8 @@ def _build(request: BuildRequest) -> BuiltPlan:
     monitor = _Progress(request.progress)
     config.progress_monitor = monitor
     earlier = config.create_timing_cache(request.timing_cache)
-    if not config.set_timing_cache(earlier, ignore_mismatch=False):
-        # It was made on another device or by another TensorRT: start a new one.
+    if earlier is None or not config.set_timing_cache(earlier, ignore_mismatch=False):
+        # It is damaged, or was made on another device or by another TensorRT: start a new one.
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     _fix_shape(builder, network, config, request)
     plan = builder.build_serialized_network(network, config)

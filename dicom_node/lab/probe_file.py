@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import re
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _KEYS: Final = frozenset({"model", "scaler", "temperature"})
 _OPTIONAL: Final = frozenset({"holdout_metrics"})
+# Not fractured and fractured, in this order: scikit-learn's score is that of the second.
+_CLASSES: Final = ([0, 1], [-1, 1])
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 _LARGEST: Final = 1 << 30
 _WORDS_MAX: Final = 64
@@ -140,10 +143,15 @@ def _linear(path: Path, model: Any, scaler: Any, features: int) -> LinearProbe:
     if not isinstance(classes, np.ndarray) or classes.shape != (2,):
         message = f"{path}: its model does not tell two classes apart"
         raise LabError(message)
+    if classes.tolist() not in _CLASSES:
+        named = str(classes.tolist())[:_WORDS_MAX]
+        message = f"{path}: its classes are {named}, and nobody says which is the fracture: fit it on labels 0 and 1"
+        raise LabError(message)
     coef = _vector(path, "coef_", model.state.get("coef_"), (1, features))
     intercept = _vector(path, "intercept_", model.state.get("intercept_"), (1,))
-    # A scaler without centring or scaling keeps None there.
-    mean, scale = scaler.state.get("mean_"), scaler.state.get("scale_")
+    # A scaler that only scales has a mean all the same, and does not use it; one that only centres keeps no scale.
+    mean = scaler.state.get("mean_") if scaler.state.get("with_mean", True) else None
+    scale = scaler.state.get("scale_") if scaler.state.get("with_std", True) else None
     probe = LinearProbe(
         coef[0],
         float(intercept[0]),
@@ -170,7 +178,7 @@ def _vector(path: Path, name: str, found: Any, shape: tuple[int, ...]) -> NDArra
 def _number(path: Path, name: str, found: Any) -> float:
     # A learnt temperature may have been kept as an array of one.
     value = found.item() if isinstance(found, np.ndarray | np.generic) and found.size == 1 else found
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         message = f"{path}: {name} is no number"
         raise LabError(message)
     return float(value)

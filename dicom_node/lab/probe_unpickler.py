@@ -14,6 +14,8 @@ import numpy as np
 # The kinds of numpy types that hold plain values: bool, integers, floats, text.
 _PLAIN_KINDS: Final = "biufUS"
 _NAME_MAX: Final = 120
+# Far more than a probe has besides its arrays; lists that hold one list many times over grow without end.
+_VALUES_MAX: Final = 1_000_000
 
 
 class Shell:
@@ -174,10 +176,11 @@ class ProbeUnpickler(pickle._Unpickler):  # noqa: SLF001
     def __init__(self, handle: IO[bytes]) -> None:
         super().__init__(handle)
         self._handle = handle
+        self._unwrapped = 0
 
     def load_probe(self) -> Any:
         """Return what the file holds, arrays as arrays."""
-        return _unwrap(self.load())
+        return self._unwrap(self.load())
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands in for a global, or refuse it."""
@@ -195,7 +198,7 @@ class ProbeUnpickler(pickle._Unpickler):  # noqa: SLF001
 
     def load_build(self) -> None:
         """Give a state to a shell, and to nothing else; joblib's arrays are read where they lie."""
-        state = _unwrap(self.stack.pop())
+        state = self._unwrap(self.stack.pop())
         shell = self.stack[-1]
         if not isinstance(shell, Shell):
             message = f"it changes an object of type {type(shell).__name__}"
@@ -206,13 +209,16 @@ class ProbeUnpickler(pickle._Unpickler):  # noqa: SLF001
 
     dispatch[pickle.BUILD[0]] = load_build
 
-
-def _unwrap(value: Any) -> Any:
-    """Return a value with the arrays in place of their shells."""
-    if isinstance(value, ArrayShell):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _unwrap(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_unwrap(one) for one in value)
-    return value
+    def _unwrap(self, value: Any) -> Any:
+        """Return a value with the arrays in place of their shells; refuse one that is far more than a probe."""
+        self._unwrapped += 1
+        if self._unwrapped > _VALUES_MAX:
+            message = f"it holds more than {_VALUES_MAX} values, far more than a probe"
+            raise pickle.UnpicklingError(message)
+        if isinstance(value, ArrayShell):
+            return value.value
+        if isinstance(value, dict):
+            return {key: self._unwrap(one) for key, one in value.items()}
+        if isinstance(value, tuple | list):
+            return type(value)(self._unwrap(one) for one in value)
+        return value

@@ -254,8 +254,9 @@ class Dispatcher:
 
         A worker that ends is counted against the image that it has a lease of, be it the fault of one beside it. So
         an image that was there when one ended is done alone the next time: its neighbours cost it one count at most.
+        Where one count is enough to give it up, every image is done alone.
         """
-        if lease.crashes or self._workers > 1:
+        if lease.crashes or self._workers > 1 or self._settings.crash_limit == 1:
             return ()
         upcoming = jobs.next_images(connection, self._clock(), AHEAD)
         return tuple(image_of(results.image(connection, instance_id)) for instance_id in upcoming)

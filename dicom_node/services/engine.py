@@ -10,6 +10,7 @@ import structlog
 
 from dicom_node.core.errors import BundleError, EngineLost, WorkerCrashed
 from dicom_node.inference import known_answer, machine, plans
+from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.onnx_embedder import OnnxEmbedder
 from dicom_node.services.strikes import Strikes
 
@@ -60,6 +61,18 @@ class HeldEngine:
         if self._strikes is not None:
             self._strikes.clear()
         return features
+
+    def load(self) -> None:
+        """Bring the network back after a release, if it is not there. Raises EngineLost where it does not come."""
+        if self._engine is not None:
+            return
+        if self._strikes is not None:
+            self._strikes.note()
+        try:
+            self._loaded()
+        finally:
+            if self._strikes is not None:
+                self._strikes.take_back()
 
     def test(self) -> None:
         """Ask the known answer again, unless the network is released: it is asked when it comes back.
@@ -149,10 +162,13 @@ def open_engine(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) 
 
 
 def _onnx(bundle: Bundle, settings: AnalysisSettings) -> HeldEngine:
-    return HeldEngine(
-        lambda: OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers),
-        lambda embedder: known_answer.check(bundle, known_answer.answer(bundle, embedder)),
-    )
+    def load() -> OnnxEmbedder:
+        # Also after a release, days later: somebody may have put another bundle in the place of the one whose head,
+        # thresholds and digest are held here.
+        load_bundle(bundle.folder, bundle.sha256)
+        return OnnxEmbedder(bundle, threads=settings.threads, providers=settings.providers)
+
+    return HeldEngine(load, lambda embedder: known_answer.check(bundle, known_answer.answer(bundle, embedder)))
 
 
 def _tensorrt(bundle: Bundle, settings: AnalysisSettings, strikes_file: Path) -> HeldEngine:

@@ -46,6 +46,11 @@ class Model:
         instead = f" (instead of TensorRT: {self.fallback})" if self.fallback else ""
         return f"{self.pipeline.model.runtime}{instead}"
 
+    def load(self) -> None:
+        """Bring the network back after a release. Raises EngineLost where it does not come."""
+        if self.engine is not None:
+            self.engine.load()
+
     def release(self) -> None:
         """Release the network's memory until the next image."""
         if self.engine is not None and self.engine.release():

@@ -104,6 +104,10 @@ class Workbench:
         with suppress(WorkerCrashed):
             self._decoder.warm_up()
 
+    def forget(self) -> None:
+        """Let go of images that were looked at ahead and that nobody asked for: their study may be gone by now."""
+        self._ahead.begin(())
+
     def close(self) -> None:
         """End what is on its way, and the decoder's process."""
         self._ahead.close()
@@ -141,6 +145,13 @@ class Workbench:
         """Hold the turn, and only then begin what comes next: it must not come to the network before."""
         with self.turn:
             self._ahead.begin(upcoming)
+            self._model.load()  # an image waits for it; it is no part of how long the network takes
+            yield
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        with self.turn:
+            self._model.load()
             yield
 
     def _glance(self, image: Image) -> _Seen:
@@ -150,7 +161,7 @@ class Workbench:
             if radiograph.grey.nbytes > _AHEAD_BYTES:
                 raise _TooLargeError
 
-        return self._look(image, self.turn, measure)
+        return self._look(image, self._in_turn(), measure)
 
     def _look(
         self,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _RECONNECT_S = 0.2
+_FORGET_S = 60.0
 _SELF_TEST_S = 86400.0
 _TURN_S = 15.0  # the node answers "idle" after five
 _LOOP = "loop"
@@ -144,7 +145,10 @@ class Worker:
         return rebuild.start(settings.bundle, self._folders.build_output, tried, model.fallback or model.problem or "")
 
     def _rest(self, bench: Workbench, model: Model) -> None:
-        if self._release_idle_s and time.monotonic() - self._last_image >= self._release_idle_s:
+        idle_s = time.monotonic() - self._last_image
+        if idle_s >= _FORGET_S:
+            bench.forget()
+        if self._release_idle_s and idle_s >= self._release_idle_s:
             with bench.turn:
                 model.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -188,6 +189,12 @@ def test_c30_what_comes_next_is_named_and_an_image_that_ended_a_worker_is_alone(
     assert next_job(channel).image.sop_instance_uid == "1.2.3.2"
     job = next_job(other)
     assert [job.image.sop_instance_uid, *named(job)] == ["1.2.3.3"], "the other worker will take the next"
+
+
+def test_where_one_ended_worker_gives_an_image_up_each_is_alone(node):
+    node.dispatcher.apply(replace(node.dispatcher._settings, crash_limit=1))
+    node.receive("1.2.3.2")
+    assert next_job(node.worker()).upcoming == ()
 
 
 def test_a_worker_that_hangs_loses_its_job_to_the_next(node, monkeypatch):

@@ -226,6 +226,37 @@ def test_a_file_cut_short_is_an_error_of_one_line(tmp_path: Path, fitted: probe.
     assert "\n" not in str(caught.value)
 
 
+def test_a_scaler_that_does_not_centre_has_a_mean_and_does_not_use_it(tmp_path: Path, fitted: probe.Fitted) -> None:
+    features, _ = _material(80, 64)
+    path = tmp_path / "probe.joblib"
+    for options in ({"with_mean": False}, {"with_std": False}, {"with_mean": False, "with_std": False}):
+        scaler = StandardScaler(**options).fit(features + 1.0)
+        joblib.dump({"model": fitted.model, "scaler": scaler, "temperature": 1.0}, path)
+        found = probe.fold(probe_file.read(path, _digest(path), 64).probe).logits(features)
+        assert found == pytest.approx(fitted.model.decision_function(scaler.transform(features)), abs=1e-4)
+
+
+@pytest.mark.parametrize("labels", [["fractured", "normal"], [1, 0], [1, 2], [0, 2]])
+def test_a_probe_that_does_not_say_which_class_is_the_fracture_is_refused(
+    tmp_path: Path, fitted: probe.Fitted, labels: list[Any]
+) -> None:
+    path = tmp_path / "probe.joblib"
+    model = LogisticRegression()
+    vars(model).update(vars(fitted.model) | {"classes_": np.array(labels)})
+    joblib.dump({"model": model, "scaler": fitted.scaler, "temperature": 1.0}, path)
+    with pytest.raises(LabError, match="nobody says which is the fracture"):
+        probe_file.read(path, _digest(path), 64)
+
+
+def test_lists_that_hold_one_another_many_times_over_are_refused(tmp_path: Path, fitted: probe.Fitted) -> None:
+    path = tmp_path / "probe.joblib"
+    many = [[0] * 1001] * 1001
+    good = {"model": fitted.model, "scaler": fitted.scaler, "temperature": 1.0}
+    joblib.dump(good | {"holdout_metrics": {"many": many}}, path)
+    with pytest.raises(LabError, match="far more than a probe"):
+        probe_file.read(path, _digest(path), 64)
+
+
 def test_wrong_contents_are_named(tmp_path: Path, fitted: probe.Fitted) -> None:
     path = tmp_path / "probe.joblib"
     good = {"model": fitted.model, "scaler": fitted.scaler, "temperature": 1.0}
@@ -239,6 +270,7 @@ def test_wrong_contents_are_named(tmp_path: Path, fitted: probe.Fitted) -> None:
         (good | {"model": fitted.scaler}, 64, "its model is no LogisticRegression"),
         (good | {"temperature": 0.0}, 64, "must be above 0"),
         (good | {"temperature": "3"}, 64, "temperature is no number"),
+        (good | {"temperature": 10**400}, 64, "temperature is no number"),
         (good | {"model": integers}, 64, "coef_ is int64"),
     ]
     for content, features, words in cases:

@@ -229,7 +229,9 @@ class IBuilderConfig(_Owned):
         assert pool_size > 0
         self.workspace = pool_size
 
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        if serialized_timing_cache and b"\n" not in serialized_timing_cache:
+            return None  # a null pointer in C++: no device ever wrote this
         return ITimingCache(serialized_timing_cache)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001 - TensorRT's own

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dicom_node import __version__
 from dicom_node.cli.engine import timing
 from dicom_node.cli.tables import print_table
-from dicom_node.core.errors import BundleError
+from dicom_node.core.errors import BundleError, WorkerCrashed
 from dicom_node.inference import machine, plans
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.services.engine import current_key
@@ -82,12 +82,19 @@ def _plan_rows(bundle: Bundle) -> tuple[list[tuple[str, str]], bool]:
 def _speed_rows(bundle: Bundle, images: int) -> tuple[list[tuple[str, str]], bool]:
     """Return the rows about speed and power, and whether TensorRT ran."""
     idle = machine.watts()
-    on_processor = timing.onnx_runtime(bundle, images)
+    on_processor = _on_processor(bundle, images)
     on_gpu = timing.tensorrt(bundle, images)
     busy = machine.watts()
     power = _SILENT if idle is None or busy is None else f"{idle:.1f} W before, {busy:.1f} W right after"
-    rows = [("ONNX Runtime speed", str(on_processor)), ("TensorRT speed", str(on_gpu)), ("power", power)]
+    rows = [("ONNX Runtime speed", on_processor), ("TensorRT speed", str(on_gpu)), ("power", power)]
     return rows, isinstance(on_gpu, timing.Times)
+
+
+def _on_processor(bundle: Bundle, images: int) -> str:
+    try:
+        return str(timing.onnx_runtime(bundle, images))
+    except (BundleError, WorkerCrashed) as reason:
+        return str(reason)
 
 
 def _version(package: str) -> str:

@@ -47,7 +47,7 @@ def onnx_runtime(bundle: Bundle, images: int) -> Times:
 
 
 def tensorrt(bundle: Bundle, images: int) -> Times | str:
-    """Measure the accepted plan of this device, or return in words why there is none."""
+    """Measure the accepted plan of this device, or return in words why there is none, or why it failed."""
     try:
         plans.require_modules()
         facts = plans.accepted(bundle.folder, current_key(bundle, precision=""))
@@ -61,6 +61,8 @@ def tensorrt(bundle: Bundle, images: int) -> Times | str:
         single = _single(embedder, tensors)
         total = _milliseconds(lambda: list(embedder.embed_all(tensors)))
         return Times(single.runtime, single.median, single.p95, total / len(tensors))
+    except (BundleError, WorkerCrashed) as reason:
+        return f"TensorRT: {reason}"
     finally:
         embedder.close()
 

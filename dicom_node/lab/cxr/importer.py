@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+from safetensors import SafetensorError
 
 from dicom_node.core.intended_use import attributes_within
 from dicom_node.core.radiograph import Radiograph
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 FITTED_WITH: Final = {
     "5ab04c187564f84cd26dfac5467f2949094f1045efc9b59d2d97260ec3f0dad6": cxr_preprocess.EDGEFRACTURE_V1,
 }
+_ASIDE: Final = ("new", "rehearsal")
 _VERSION: Final = "0.1.0"
 _SAME: Final = 1e-4
 _KEY: Final = re.compile(r"[^a-z0-9_]+")
@@ -95,16 +97,40 @@ def run(request: Request) -> Tried:
     check_preprocessing(found, request.preprocessing)
     trial = images.read(request.images, request.count)
     out.parent.mkdir(parents=True, exist_ok=True)
-    made = out.parent / f".{out.name}.new-{os.getpid()}"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
+    _clear_leftovers(out)
+    made, aside = (out.parent / f".{out.name}.{kind}-{os.getpid()}" for kind in _ASIDE)
     try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.rehearsal-") as aside:
-            tried = _fill(request, model, found, trial, (made, Path(aside)))
+        for folder in (made, aside):
+            folder.mkdir()
+        tried = _fill(request, model, found, trial, (made, aside))
         made.rename(out)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)[:120]
+        message = f"{out}: cannot be written ({reason}); free space there, or give another --out"
+        raise LabError(message) from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        for folder in (made, aside):
+            shutil.rmtree(folder, ignore_errors=True)
     return tried
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Remove what imports to this place left that were killed, most often for lack of memory: gigabytes each."""
+    for kind in _ASIDE:
+        for left in out.parent.glob(f".{glob.escape(out.name)}.{kind}-*"):
+            number = left.name.rpartition("-")[2]
+            if number.isdecimal() and (int(number) == os.getpid() or not _runs(int(number))):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def check_preprocessing(found: ProbeFile, asked: str) -> None:

@@ -119,13 +119,21 @@ def rehearsal(half: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def write(model: Any, path: Path, one_file_max: int = _ONE_FILE_MAX) -> None:
-    """Write a network; one larger than `one_file_max` bytes keeps its weights in a second file beside it."""
+    """Write a network; one larger than `one_file_max` bytes keeps its weights in a second file beside it.
+
+    Raises LabError where it holds what ONNX does not know: the converter leaves such operators as they are.
+    """
     size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
     if size > one_file_max:
         onnx.save(model, str(path), save_as_external_data=True, location=DATA_FILE)
     else:
         onnx.save(model, str(path))
-    onnx.checker.check_model(str(path))
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        reason = str(error).splitlines()[0][:120]
+        message = f"the network cannot be written as ONNX ({reason}); is it elixr-c-v2-pooled? Nothing was written"
+        raise LabError(message) from None
 
 
 def _fine_shape(model: SavedModel) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from tensorflow.python.framework import convert_to_constants
 from dicom_node.lab.runs import LabError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -68,12 +70,14 @@ class SavedModel:
     def answer(self, plane: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
         """Return the features [rows, columns, channels] of a plane by the signature itself, untouched."""
         given = {_EXAMPLE: tf.constant([example(plane)])}
-        return np.asarray(self._signature(**given)[self._output].numpy()[0], dtype=np.float32)
+        with _asked():
+            return np.asarray(self._signature(**given)[self._output].numpy()[0], dtype=np.float32)
 
     def features(self, plane: NDArray[np.uint8] | NDArray[np.uint16]) -> Features:
         """Return the features of a plane before and after the last pool, from inside the same graph."""
-        fine, pooled = self._inner(tf.constant([example(plane)]))
-        return Features(fine.numpy()[0], pooled.numpy()[0])
+        with _asked():
+            fine, pooled = self._inner(tf.constant([example(plane)]))
+            return Features(fine.numpy()[0], pooled.numpy()[0])
 
 
 def example(plane: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
@@ -95,6 +99,18 @@ def digest(folder: Path) -> str:
                     inner.update(chunk)
             total.update(f"{inner.hexdigest()}  {path.relative_to(folder).as_posix()}\n".encode())
     return total.hexdigest()
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = (
+            f"the SavedModel fails on an image ({type(error).__name__}): is it elixr-c-v2-pooled, and is there memory "
+            "for it? Nothing was written"
+        )
+        raise LabError(message) from None
 
 
 def _load(folder: Path) -> Any:

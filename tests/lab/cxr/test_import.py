@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -292,6 +293,68 @@ def test_a_signature_that_answers_something_else_than_the_named_tensor_is_refuse
     assert import_cxr(other, probe, tmp_path / "out", "--images", radiographs, "--count", 1) == 1
     assert "is not what the SavedModel's signature answers" in _one_line(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_savedmodel_that_fails_on_an_image_is_an_error_of_one_line(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dicom_node.lab.cxr import saved_model as savedmodels  # noqa: PLC0415 - needs TensorFlow
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    model = savedmodels.SavedModel(saved_model)
+    monkeypatch.setattr(savedmodels, "example", lambda _plane: b"no example")
+    for ask in (model.answer, model.features):
+        with pytest.raises(LabError, match="fails on an image"):
+            ask(np.zeros((8, 8), dtype=np.uint8))
+
+
+def test_an_operator_that_onnx_does_not_know_is_an_error_of_one_line(tf: Any, tmp_path: Path) -> None:  # noqa: ARG001
+    from onnx import TensorProto, helper  # noqa: PLC0415 - as above
+
+    from dicom_node.lab.cxr import onnx_export  # noqa: PLC0415 - as above
+    from dicom_node.lab.runs import LabError  # noqa: PLC0415 - as above
+
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("FusedFoo", ["x"], ["y"])], "g", sides[:1], sides[1:])
+    with pytest.raises(LabError, match=r"cannot be written as ONNX .*FusedFoo"):
+        onnx_export.write(helper.make_model(graph), tmp_path / "embedder.onnx")
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_nothing(
+    tf: Any,  # noqa: ARG001 - skips where TensorFlow is missing
+    probe: Probe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from safetensors import SafetensorError  # noqa: PLC0415 - as above
+
+    from dicom_node.lab.cxr import importer  # noqa: PLC0415 - as above
+
+    monkeypatch.setattr(importer, "SavedModel", lambda _folder: SimpleNamespace(grid=(8, 8, 1376)))
+    for error in (OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")):
+
+        def full(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(importer, "_fill", full)
+        assert import_cxr(tmp_path, probe, tmp_path / "out", "--count", 1) == 1
+        assert "out: cannot be written" in (said := _one_line(capsys))
+        assert "No space left" in said
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_import_left_is_removed_and_what_a_running_one_makes_is_not(tf: Any, tmp_path: Path) -> None:  # noqa: ARG001
+    from dicom_node.lab.cxr import importer  # noqa: PLC0415 - as above
+
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+    kept = {f".cxr.new-{os.getppid()}", ".cxr.new-x", f".other.new-{ended.pid}", "cxr"}
+    gone = {f".cxr.{kind}-{process}" for kind in ("new", "rehearsal") for process in (ended.pid, os.getpid())}
+    for name in kept | gone:
+        (tmp_path / name).mkdir()
+    importer._clear_leftovers(tmp_path / "cxr")
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_names_are_found_inside_a_call_too_but_must_be_unique(tf: Any) -> None:

@@ -163,8 +163,11 @@ def test_bundle_switch_verifies_first_and_pins(config, capsys, tmp_path):
     assert len(settings.analysis.bundle_sha256) == 64
     assert settings.node.ae_title == "CANARYAE"
     capsys.readouterr()
+    shutil.copytree(copy, copy.with_name(f".{copy.name}.new-1"))  # what an import that was killed leaves, never tried
     assert main(["bundle", "list", "--config", config, "--json"]) == exits.GOOD
-    assert [one["used"] for one in json.loads(capsys.readouterr().out)].count(True) == 1
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["used"] for one in listed].count(True) == 1
+    assert not [one["folder"] for one in listed if Path(one["folder"]).name.startswith(".")]
     (copy / "head.safetensors").write_bytes(b"changed")
     before = Path(config).read_text()
     assert main(["bundle", "switch", str(copy), "--config", config]) == exits.FAILED

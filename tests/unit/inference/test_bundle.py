@@ -69,7 +69,9 @@ def test_an_unlisted_file_refuses_the_bundle_but_a_built_plan_does_not(make_bund
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("line", ["", "nonsense", f"{'0' * 64}  ../secret", f"{'0' * 64}  /etc/passwd", "\xff\x00"])
+@pytest.mark.parametrize(
+    "line", ["", "nonsense", f"{'0' * 64}  ../secret", f"{'0' * 64}  /etc/passwd", f"{'0' * 64}  a\0b", "\xff\x00"]
+)
 def test_sums_that_point_elsewhere_are_refused(make_bundle, line: str) -> None:
     folder = make_bundle()
     with (folder / "SHA256SUMS").open("a") as sums:
@@ -106,6 +108,8 @@ def test_no_folder_is_a_bundle_error(tmp_path: Path) -> None:
         ('modalities = ["CR", "DX"]', "modalities = []", "modalities"),
         ("[metrics]", "[surprise]\nx = 1\n[metrics]", "surprise"),
         ("[metrics]", "[metrics", "TOML"),
+        ("p_low = 0.1", f"p_low = {'9' * 5000}", "TOML"),
+        ("[metrics]", f"[metrics]\ndeep = {'[' * 5000}{']' * 5000}", "TOML"),
     ],
 )
 def test_a_manifest_that_breaks_its_schema_is_refused_by_key(make_bundle, old: str, new: str, key: str) -> None:

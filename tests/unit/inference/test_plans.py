@@ -111,6 +111,16 @@ def test_only_the_named_plans_and_leftovers_are_removed(tmp_path):
     assert plans.timing_cache(tmp_path) == b"cache"
 
 
+def test_a_plan_without_facts_that_can_be_read_is_a_leftover_and_removed(tmp_path):
+    plans.save(tmp_path, facts(), b"plan", b"cache")
+    left = ("embedder-0123456789abcdef.plan", "embedder-fedcba9876543210.facts.plan", "embedder-fedcba9876543210.plan")
+    for name in left:  # a build that was killed before its facts were written, and facts that were cut short
+        (tmp_path / name).write_bytes(b"half")
+    assert plans.remove(tmp_path, frozenset()) == left
+    assert plans.read_plan(tmp_path, plans.accepted(tmp_path, KEY)) == b"plan"
+    assert len(plans.remove(tmp_path, frozenset({KEY.name}))) == 2
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     with pytest.raises(BundleError, match="cannot be written"):
         plans.save(tmp_path / "none", facts(), b"plan", b"")

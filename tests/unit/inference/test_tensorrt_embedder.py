@@ -152,6 +152,7 @@ def test_a_build_tells_how_far_it_is_and_its_timing_cache_is_used_again(trt, bun
     assert built(trt, bundle, first.timing_cache) == first
     device.version = "10.7.0"  # a cache of another TensorRT is left, not an error
     assert built(trt, bundle, first.timing_cache).timing_cache.startswith(b"10.7.0")
+    assert built(trt, bundle, b"damaged").timing_cache == built(trt, bundle).timing_cache
     assert device.left() == []
 
 
@@ -168,6 +169,17 @@ def test_a_build_that_fails_says_why(trt, bundle, device):
 
 def test_the_device_is_described(trt):
     assert trt.device_facts() == DeviceFacts("10.3.0", "Orin", "8.7", "12.6")
+
+
+@pytest.mark.parametrize("asked", ["name", "compute_capability"])
+def test_a_device_that_does_not_answer_is_a_reason_to_fall_back(trt, device, monkeypatch, asked):
+    def fails(_device):
+        raise cuda.Error
+
+    monkeypatch.setattr(cuda.Device, asked, fails)
+    with pytest.raises(BundleError, match="does not say what it is"):
+        trt.device_facts()
+    assert device.left() == []
 
 
 # the double is strict ------------------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from dicom_node.inference.pipeline import Pipeline
 from dicom_node.inference.preprocess import prepare
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.part10.writer import encode
+from dicom_node.services.engine import HeldEngine
 from dicom_node.services.messages import AnalyseJob, Image
+from dicom_node.services.model import Model
 from dicom_node.services.workbench import Workbench
 from dicom_node.settings import NodeSettings, Settings
 from tests.conformance import report_cases as cases
@@ -70,7 +73,7 @@ def bench(tmp_path):
     folders.create()
     bundle = load_bundle(BUNDLE)
     engine = Engine(bundle.manifest.embedder.output_shape[1:])
-    model = SimpleNamespace(pipeline=Pipeline(bundle, engine), bundle=bundle, problem=None)
+    model = Model("ab", bundle, Pipeline(bundle, engine), None)
     bench = Workbench(Settings(node=NodeSettings(state_dir=tmp_path)), model)
     bench._decoder = Decoder()
     bench.engine = engine
@@ -108,6 +111,18 @@ def test_another_image_than_was_named_is_answered_for_itself(bench):
     answer = bench.analyse(AnalyseJob(came, "work/3"))
     assert answer.finding.sop_instance_uid == came.sop_instance_uid
     assert answer.pixels_sha256 == bench.analyse(AnalyseJob(came, "work/again")).pixels_sha256
+
+
+def test_what_nobody_asks_for_is_let_go(bench):
+    one, named = image(bench, 1), image(bench, 2)
+    bench.analyse(AnalyseJob(one, "work/1", (named,)))
+    (begun,) = bench._ahead._begun.values()
+    seen = weakref.ref(begun.result().radiograph.grey)
+    del begun
+    bench.forget()
+    gc.collect()
+    assert seen() is None
+    assert bench.analyse(AnalyseJob(named, "work/2")).finding.logit is not None
 
 
 def test_c29_the_same_image_with_other_bytes_is_not_the_one_that_was_looked_at(bench):
@@ -164,6 +179,36 @@ def test_c45_an_image_that_the_network_was_not_asked_about_is_no_measure_of_its_
     answer = bench.analyse(AnalyseJob(one, "work/real"))
     assert answer.engine_ms > 0
     assert answer.alert is None
+
+
+def test_c45_loading_a_network_that_was_released_is_no_measure_of_its_pace(bench):
+    clock = [0.0]
+    bench._timer = lambda: clock[0]
+
+    class Slow:
+        """A runtime that takes a minute to load and a second an image."""
+
+        runtime = "slow"
+
+        def __init__(self):
+            clock[0] += 60.0
+
+        def embed(self, tensor):
+            clock[0] += 1.0
+            return bench.engine.embed(tensor)
+
+        def close(self):
+            """End nothing."""
+
+    engine = HeldEngine(Slow, lambda _embedder: None)
+    bundle = bench._model.bundle
+    bench._model = Model("ab", bundle, Pipeline(bundle, engine), None, engine)
+    for number in range(1, 12):
+        assert bench.analyse(AnalyseJob(image(bench, number % 9), f"work/{number}")).alert is None
+    bench._model.release()
+    answer = bench.analyse(AnalyseJob(image(bench, 5), "work/5-again"))
+    assert (answer.alert, answer.engine_ms) == (None, 1000.0)
+    assert clock == [132.0], "it was loaded twice, the second time for this image"
 
 
 def test_an_image_that_is_too_large_to_be_held_ahead_is_decoded_in_its_own_time(bench, monkeypatch):

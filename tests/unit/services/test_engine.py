@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from structlog.testing import capture_logs
 
@@ -227,6 +228,21 @@ def test_a_released_engine_holds_nothing_and_comes_back_with_the_next_image(acce
     assert choice.engine.runtime == "TensorRT 10.3.0 Orin"
     choice.engine.close()
     break_plan(accepted, device)
+    with pytest.raises(EngineLost, match="could not be loaded again"):
+        choice.engine.embed(TENSOR)
+
+
+def test_a_network_that_was_changed_while_it_was_released_is_not_loaded_again(compact, strikes_file):
+    choice = open_engine(load_bundle(compact), settings(compact, runtime="onnxruntime"), strikes_file)
+    assert choice.engine.release()
+    assert choice.engine.embed(TENSOR).shape == (32, 32, 96), "the same network comes back"
+    choice.engine.release()
+    network = onnx.load(str(compact / "embedder.onnx"))
+    network.producer_name = "another"  # it answers the known image as before
+    onnx.save(network, str(compact / "embedder.onnx"))
+    with pytest.raises(EngineLost, match=r"could not be loaded again: .*embedder\.onnx: altered"):
+        choice.engine.embed(TENSOR)
+    bundle_files.write_sums(compact)  # another bundle in the same place
     with pytest.raises(EngineLost, match="could not be loaded again"):
         choice.engine.embed(TENSOR)
 

@@ -18,7 +18,7 @@ from dicom_node.settings import AnalysisSettings, NodeSettings, Settings
 JOB = AnalyseJob(Image("1.2", "1.3", "1.4", "CR", "ab/abc"), "work/1-1")
 
 
-FREE = SimpleNamespace(turn=nullcontext())  # a workbench whose model nobody uses
+FREE = SimpleNamespace(turn=nullcontext(), forget=lambda: None)  # a workbench whose model nobody uses
 
 
 class Ended(Exception):
@@ -110,6 +110,16 @@ def test_an_idle_engine_is_released_after_the_time_set_and_never_without_one(mak
     for_ever._last_image = time.monotonic() - 1e6
     for_ever._rest(FREE, model)
     assert model.count == 1
+
+
+def test_an_idle_worker_forgets_the_images_that_it_looked_at_ahead(make):
+    forgotten = []
+    bench, one = SimpleNamespace(forget=lambda: forgotten.append(1)), make()
+    one._rest(bench, Released())
+    assert forgotten == []
+    one._last_image -= worker._FORGET_S
+    one._rest(bench, Released())
+    assert forgotten == [1]
 
 
 def test_the_worker_has_a_stale_plan_built_where_the_settings_allow_it_and_ends_when_it_is_there(make, monkeypatch):

@@ -69,6 +69,12 @@ def test_a_plan_is_built_tried_listed_measured_and_removed(device, compact, caps
     assert status == 0
     assert "passed on 64: cosine 1.0" in said
     assert device.left() == []
+    device.fail = {"lost": 3}
+    status, said = run(capsys, "selftest", compact, "--images", 3)
+    assert status == 1
+    for expected in ("the GPU failed on an image", "ONNX Runtime speed", "no accepted plan runs here"):
+        assert expected in said
+    device.fail = {}
     assert run(capsys, "remove", compact)[0] == 1
     assert run(capsys, "remove", compact, "0123")[0] == 1
     assert run(capsys, "remove", compact, facts.key.name)[0] == 0
@@ -151,6 +157,18 @@ def test_without_tensorrt_every_command_says_so_and_the_self_test_still_prints(c
     for expected in ("ONNX Runtime speed", "median", "not installed here", "no accepted plan runs here"):
         assert expected in said
     assert run(capsys, "benchmark", compact, "--images", 1)[0] == 0
+
+
+def test_a_network_that_no_runtime_takes_is_a_row_of_the_self_test(compact, capsys, monkeypatch):
+    def refuses(*_args, **_options):
+        message = "ONNX Runtime cannot load it"
+        raise BundleError(message)
+
+    monkeypatch.setattr("dicom_node.cli.engine.timing.OnnxEmbedder", refuses)
+    status, said = run(capsys, "selftest", compact, "--images", 1)
+    assert status == 1
+    assert "ONNX Runtime cannot load it" in said
+    assert "no accepted plan runs here" in said
 
 
 def test_images_of_a_folder_are_read_whatever_they_are(tmp_path, hand):
