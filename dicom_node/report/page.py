@@ -12,6 +12,7 @@ import numpy as np
 from dicom_node import __version__
 from dicom_node.core.findings import Outcome
 from dicom_node.report.canvas import CLEAR_BOTTOM, CLEAR_TOP
+from dicom_node.report.display import in_proportion
 from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, shortened, width_of, wrapped, write
 from dicom_node.report.heatmap import outline, without_glare
 from dicom_node.report.heatmap_page import heatmap_numbers, superseding
@@ -20,7 +21,7 @@ from dicom_node.report.measurement_groups import shown_regions
 from dicom_node.report.narrative import DISCLAIMER, WORDS, main_sentence, percent, regions_in_words
 from dicom_node.report.probability_scale import applied, large_scale, small_scale, thin_scale, thresholds
 from dicom_node.report.provenance import algorithm_name
-from dicom_node.report.sources import image_size, label_of, sop_instance_of
+from dicom_node.report.sources import image_size, label_of, pixel_shape, sop_instance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,9 +200,9 @@ def _remarks(row: _Row) -> str:
 
 def _thumbnail(view: SourceView, box: tuple[int, int]) -> NDArray[np.uint8]:
     """Return a small picture with its outlines: enough to know which image is meant, not to read it."""
-    grey = view.display
-    if grey is None:
+    if view.display is None:
         return np.zeros((1, 1, 3), dtype=np.uint8)
+    grey = in_proportion(view.display, pixel_shape(view))
     scale = min(box[0] / grey.shape[1], box[1] / grey.shape[0])
     size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
     way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
