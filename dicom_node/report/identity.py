@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 UTF8 = "ISO_IR 192"
+#: Stand alone (PS3.3 C.12.1.1.2): beside another one, some readers take neither.
+_WITHOUT_EXTENSIONS = {UTF8, "GB18030", "GBK"}
 _DEFAULT_REPERTOIRE = {"", "ISO 2022 IR 6"}
 #: What pydicom raises while it converts a received value.
 _UNREADABLE = (
@@ -161,6 +163,8 @@ def settle_character_set(dataset: Dataset, source: Dataset) -> None:
         named = [part.strip() for part in text_of(source, "SpecificCharacterSet").split("\\")]
         named = ["" if part == "ISO_IR 6" else part for part in named]  # the default has no defined term (C.12.1.1.2)
         wanted = named if any(named) else []
+        if len(wanted) > 1 and not _WITHOUT_EXTENSIONS.isdisjoint(wanted):
+            wanted = [UTF8]
         texts = [pair for pair in _all_text(dataset) if not pair[1].isascii()]
         if wanted and set(wanted) <= set(python_encoding) and not _is_misread(texts, wanted) and _fits(texts, wanted):
             dataset.SpecificCharacterSet = wanted if len(wanted) > 1 else wanted[0]

@@ -138,6 +138,7 @@ def test_retired_codes_are_not_written_on():
         ("ISO_IR 6", "M\u00fcller^J\u00f6rg", "ISO_IR 192"),
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530", ["", "ISO 2022 IR 87"]),
         (["", "ISO 2022 IR 87"], "\u00d7", "ISO_IR 192"),
+        (["ISO_IR 192", "ISO 2022 IR 87"], "\u5c71^\u7530", "ISO_IR 192"),
         (["ISO 2022 IR 6", "ISO 2022 IR 149"], "45\u00b0", "ISO_IR 192"),
     ],
 )
