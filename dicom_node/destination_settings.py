@@ -151,7 +151,7 @@ class Hl7Destination(_Destination):
     sending_facility: str = Field(default="", pattern=_ONE_LINE, max_length=180)
     """MSH-4; MSH-3 is the node's AE title."""
     charset: Literal["UNICODE UTF-8", "8859/1", "ASCII"] = "UNICODE UTF-8"
-    """MSH-18; what cannot be said in it becomes a question mark."""
+    """MSH-18; what cannot be said in it becomes a question mark, but no identifier does: then nothing is sent."""
     positive_priority: Priority = "asap"
     """Priority that a positive result asks for; every other result asks for routine."""
 

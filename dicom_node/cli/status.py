@@ -10,6 +10,7 @@ from dicom_node import settings as configuration
 from dicom_node.cli import exits
 from dicom_node.cli.words import age, counted, print_json, when
 from dicom_node.core.errors import LedgerError
+from dicom_node.core.findings import whole_percent
 from dicom_node.ledger.spool import StateFolders, free_bytes
 from dicom_node.services.asking import NodeSilent, ask
 
@@ -112,5 +113,5 @@ def _queue(queue: dict[str, Any], now: float, thing: str) -> str:
 
 
 def _answer(result: dict[str, Any]) -> str:
-    probability = f" ({result['probability']:.0%})" if result["probability"] is not None else ""
+    probability = f" ({whole_percent(result['probability'])})" if result["probability"] is not None else ""
     return f"{result['outcome'] or result['state']}{probability}"

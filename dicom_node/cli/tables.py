@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dicom_node import settings as configuration
 from dicom_node.cli.words import print_json, when
+from dicom_node.core.findings import whole_percent
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.spool import StateFolders
 
@@ -42,5 +43,5 @@ def answer(row: dict[str, Any]) -> str:
         return f"{words}: {row['reason_text']}" if words == "failed" and row.get("reason_text") else words
     words = str(row["outcome"])
     if row.get("probability") is not None:
-        words += f" ({row['probability']:.0%})"
+        words += f" ({whole_percent(row['probability'])})"
     return f"{words}: {row['reason_text']}" if row.get("reason_text") else words

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from dicom_node.core.findings import Outcome, Reason, ReasonCode, StudyFinding, ViewFinding
+from dicom_node.core.findings import Outcome, Reason, ReasonCode, StudyFinding, ViewFinding, whole_percent
 
 if TYPE_CHECKING:
     from dicom_node.core.localisation import MapMeasures
@@ -143,7 +143,7 @@ def _worst(views: tuple[ViewFinding, ...], spread: float, margin: float) -> tupl
 
 def _disagreement(views: tuple[ViewFinding, ...]) -> Reason:
     scored = sorted(view.probability for view in views if view.probability is not None)
-    text = f"the views disagree: probabilities from {scored[0]:.0%} to {scored[-1]:.0%}"
+    text = f"the views disagree: probabilities from {whole_percent(scored[0])} to {whole_percent(scored[-1])}"
     return Reason(ReasonCode.VIEWS_DISAGREE, text)
 
 

@@ -142,6 +142,13 @@ class StudyFinding:
     model: ModelIdentity | None
 
 
+def whole_percent(probability: float) -> str:
+    """Return a probability in whole percent, never as a certainty of 0 or 100 %."""
+    if probability < 0.005:  # noqa: PLR2004 - what would round to 0 %
+        return "<1%"
+    return ">99%" if probability >= 0.995 else f"{probability:.0%}"  # noqa: PLR2004 - what would round to 100 %
+
+
 def not_analysed(sop_instance_uid: str, reason: Reason, model: ModelIdentity | None = None) -> ViewFinding:
     """Return the finding of an image that got no answer, with its reason."""
     return ViewFinding(

@@ -143,12 +143,14 @@ def _task(result: ResultSummary, report: Resource, asked: str) -> Resource:
 def _context(result: ResultSummary) -> Resource:
     """Return whom and which order and day a resource is about."""
     patient = result.patient
-    identifier: Resource = {"type": _concept(f"{_HL7}/v2-0203", "MR", "Medical record number")}
-    identifier |= {"value": patient.patient_id or "unknown"}
-    if patient.issuer:
-        identifier["assigner"] = {"display": patient.issuer}
-    subject: Resource = {"type": "Patient", "identifier": identifier}
-    context: Resource = {"subject": subject | ({"display": patient.name} if patient.name else {})}
+    subject: Resource = {"type": "Patient"}
+    if patient.patient_id:  # no stand-in: every patient without an ID would be the same one
+        identifier: Resource = {"type": _concept(f"{_HL7}/v2-0203", "MR", "Medical record number")}
+        identifier |= {"value": patient.patient_id}
+        subject["identifier"] = identifier | ({"assigner": {"display": patient.issuer}} if patient.issuer else {})
+    if patient.name or not patient.patient_id:
+        subject["display"] = patient.name or "patient without ID and name"
+    context: Resource = {"subject": subject}
     if result.order.accession_number:
         accession: Resource = {"type": _concept(f"{_HL7}/v2-0203", "ACSN", "Accession ID")}
         accession |= {"value": result.order.accession_number}

@@ -10,6 +10,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from dicom_node.core.errors import DestinationRefused
 from dicom_node.core.summary import CodeSummary
 from dicom_node.deliver.brief import (
     FRACTURE,
@@ -54,7 +55,11 @@ def control_id(result: ResultSummary) -> str:
 
 
 def message(result: ResultSummary, destination: Hl7Destination, sending_application: str) -> bytes:
-    """Return the message in the destination's character set, its segments ended by carriage returns."""
+    """Return the message in the destination's character set, its segments ended by carriage returns.
+
+    Raises DestinationRefused where an identifier cannot be said in it: a question mark may make it another patient's.
+    """
+    _require_identifiers(result, destination)
     asked = _PRIORITIES[priority(result, destination.positive_priority)]
     segments = [
         _msh(result, destination, sending_application),
@@ -64,6 +69,19 @@ def message(result: ResultSummary, destination: Hl7Destination, sending_applicat
         *_observations(result),
     ]
     return "".join(f"{segment}\r" for segment in segments).encode(ENCODINGS[destination.charset], errors="replace")
+
+
+def _require_identifiers(result: ResultSummary, destination: Hl7Destination) -> None:
+    patient, order = result.patient, result.order
+    numbers = order.accession_number + order.placer_order_number + order.filler_order_number
+    try:
+        f"{patient.patient_id}{patient.issuer}{numbers}".encode(ENCODINGS[destination.charset])
+    except UnicodeEncodeError as error:
+        message = (
+            f"{destination.name}: an identifier of this study cannot be said in {destination.charset}: "
+            'set its charset to "UNICODE UTF-8"'
+        )
+        raise DestinationRefused(message) from error
 
 
 def _msh(result: ResultSummary, destination: Hl7Destination, sending_application: str) -> str:

@@ -88,7 +88,7 @@ def _mended(keyword: str, said: str, written: str) -> bool:
             and all(_cut(group, mine, LONGEST["PN"]) for group, mine in zip(groups, kept, strict=False))
         )
     if keyword in _DESCRIPTIVE:
-        return _cut(said.replace("\\", " "), written, LONGEST["LO"])
+        return _cut(said.replace("\\", " ").strip(), written, LONGEST["LO"])
     return False
 
 

@@ -31,3 +31,14 @@ def to_display(radiograph: Radiograph) -> NDArray[np.uint8]:
     scale = LONGEST_SIDE / longest
     size = (max(1, round(radiograph.columns * scale)), max(1, round(radiograph.rows * scale)))
     return cast("NDArray[np.uint8]", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+
+
+def in_proportion(grey: NDArray[np.uint8], pixel: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a picture with square pixels and the same long side, given the (height, width) of its own."""
+    height, width = pixel
+    if height == width:
+        return grey
+    rows, columns = grey.shape[0] * height, grey.shape[1] * width
+    scale = max(grey.shape) / max(rows, columns)
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    return cast("NDArray[np.uint8]", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))

@@ -10,6 +10,7 @@ import numpy as np
 
 from dicom_node.core.findings import Outcome
 from dicom_node.report.canvas import CLEAR_BOTTOM, CLEAR_TOP
+from dicom_node.report.display import in_proportion
 from dicom_node.report.drawing import ACCENTS, BACKGROUND, MUTED, Column, Sheet, width_of, write
 from dicom_node.report.heatmap import blend, colour_bar, glares, outline, share_of_maximum, without_glare
 from dicom_node.report.identity import dated
@@ -18,7 +19,7 @@ from dicom_node.report.narrative import DISCLAIMER, WORDS, percent, regions_in_w
 from dicom_node.report.probability_scale import small_scale, thresholds
 from dicom_node.report.provenance import algorithm_name
 from dicom_node.report.request import NO_MODEL
-from dicom_node.report.sources import image_size, label_of, sop_instance_of
+from dicom_node.report.sources import image_size, label_of, pixel_shape, sop_instance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def _picture(view: SourceView) -> NDArray[np.uint8]:
     if view.display is None:
         message = f"{view.finding.sop_instance_uid}: there is no picture to draw a heatmap on"
         raise ValueError(message)
-    return _enlarged(view.display)
+    return _enlarged(in_proportion(view.display, pixel_shape(view)))
 
 
 def _overlaid(bright: NDArray[np.uint8], view: SourceView) -> NDArray[np.uint8]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 UTF8 = "ISO_IR 192"
+#: Stand alone (PS3.3 C.12.1.1.2): beside another one, some readers take neither.
+_WITHOUT_EXTENSIONS = {UTF8, "GB18030", "GBK"}
+_DEFAULT_REPERTOIRE = {"", "ISO 2022 IR 6"}
 #: What pydicom raises while it converts a received value.
 _UNREADABLE = (
     ValueError,
@@ -53,6 +56,7 @@ _OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
 _RETIRED_SCHEMES = {"SRT", "SNM3", "99SDM"}
 _AGE = re.compile(r"\d{3}[DWMY]")
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
+_UNSTATED = "not stated by the source image"
 _VERBATIM = ("PatientID", "AccessionNumber", "StudyID")
 _PLAIN = ("IssuerOfPatientID", "StudyDescription")
 #: Present even when empty (type 2): the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1).
@@ -157,9 +161,12 @@ def settle_character_set(dataset: Dataset, source: Dataset) -> None:
     """
     with unwarned():
         named = [part.strip() for part in text_of(source, "SpecificCharacterSet").split("\\")]
+        named = ["" if part == "ISO_IR 6" else part for part in named]  # the default has no defined term (C.12.1.1.2)
         wanted = named if any(named) else []
+        if len(wanted) > 1 and not _WITHOUT_EXTENSIONS.isdisjoint(wanted):
+            wanted = [UTF8]
         texts = [pair for pair in _all_text(dataset) if not pair[1].isascii()]
-        if wanted and set(wanted) <= set(python_encoding) and _fits(texts, wanted):
+        if wanted and set(wanted) <= set(python_encoding) and not _is_misread(texts, wanted) and _fits(texts, wanted):
             dataset.SpecificCharacterSet = wanted if len(wanted) > 1 else wanted[0]
         elif texts or wanted:
             dataset.SpecificCharacterSet = UTF8
@@ -211,8 +218,16 @@ def _texts(source: Dataset) -> Iterator[tuple[str, str]]:
     yield "TimezoneOffsetFromUTC", offset if timezone_of(source) else ""
     removed = code_string(source, "PatientIdentityRemoved")
     yield "PatientIdentityRemoved", removed if removed in {"YES", "NO"} else ""
-    methods = text_of(source, "DeidentificationMethod").split("\\")
-    yield "DeidentificationMethod", "\\".join(_short("DeidentificationMethod", method) for method in methods)
+    yield "DeidentificationMethod", _methods(source, removed)
+
+
+def _methods(source: Dataset, removed: str) -> str:
+    """Return how the identity was removed; it may not be left open where it was (type 1C, PS3.3 C.7.1.1)."""
+    given = text_of(source, "DeidentificationMethod").split("\\")
+    methods = [method for text in given if (method := _short("DeidentificationMethod", text.strip()))]
+    coded = any(code_of([item]) for item in items_of(source, "DeidentificationMethodCodeSequence"))
+    unnamed = removed == "YES" and not coded
+    return "\\".join(methods) or (_UNSTATED if unnamed else "")
 
 
 def _sequences(source: Dataset) -> Iterator[tuple[str, list[Dataset]]]:
@@ -228,7 +243,7 @@ def _entities(source: Dataset, keyword: str, attributes: tuple[str, ...]) -> lis
     """Copy HL7v2 hierarchic designators; an entity id without its type (or the reverse) says nothing (PS3.3 10.14)."""
     found = []
     for item in items_of(source, keyword)[:1]:
-        values = {name: text_of(item, name) for name in attributes}
+        values = {name: (code_string if dictionary_VR(name) == "CS" else text_of)(item, name) for name in attributes}
         if not (values["UniversalEntityID"] and values["UniversalEntityIDType"]):
             values["UniversalEntityID"] = values["UniversalEntityIDType"] = ""
         clean = Dataset()
@@ -271,7 +286,7 @@ def _request(source: Dataset, item: Dataset, study_instance_uid: str) -> Dataset
 def _short(keyword: str, text: str) -> str:
     longest = LONGEST.get(dictionary_VR(keyword))
     # A backslash separates values in these VRs, so a text with one would be several.
-    return text.replace("\\", " ")[:longest].rstrip()
+    return text.replace("\\", " ").strip()[:longest].rstrip()
 
 
 def _name(text: str) -> str:
@@ -306,6 +321,16 @@ def _all_text(dataset: Dataset) -> Iterator[tuple[str, str]]:
                 yield from _all_text(item)
         elif element.VR in _TEXT_VRS and element.value:
             yield element.VR, str(element.value)
+
+
+def _is_misread(texts: list[tuple[str, str]], character_sets: list[str]) -> bool:
+    """Tell whether pydicom would write Latin letters and signs unescaped into the default repertoire.
+
+    That holds ASCII only (PS3.5 6.1.1), and pydicom takes it for Latin-1: it alone would read them again.
+    """
+    return character_sets[0] in _DEFAULT_REPERTOIRE and any(
+        "\x80" <= sign <= "\xff" for _, text in texts for sign in text
+    )
 
 
 def _fits(texts: list[tuple[str, str]], character_sets: list[str]) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 from dicom_node import __version__
 from dicom_node.core.findings import Outcome
 from dicom_node.report.canvas import CLEAR_BOTTOM, CLEAR_TOP
-from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, shortened, width_of, write
+from dicom_node.report.display import in_proportion
+from dicom_node.report.drawing import ACCENTS, MUTED, PANEL, Column, Sheet, shortened, width_of, wrapped, write
 from dicom_node.report.heatmap import outline, without_glare
 from dicom_node.report.heatmap_page import heatmap_numbers, superseding
 from dicom_node.report.identity import dated
@@ -20,7 +21,7 @@ from dicom_node.report.measurement_groups import shown_regions
 from dicom_node.report.narrative import DISCLAIMER, WORDS, main_sentence, percent, regions_in_words
 from dicom_node.report.probability_scale import applied, large_scale, small_scale, thin_scale, thresholds
 from dicom_node.report.provenance import algorithm_name
-from dicom_node.report.sources import image_size, label_of, sop_instance_of
+from dicom_node.report.sources import image_size, label_of, pixel_shape, sop_instance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +66,9 @@ def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
     columns = 1 if len(shown) <= _ONE_COLUMN else 2
     lines = -(-len(shown) // columns)
     header = 350 if request.finding.probability is not None else 278
-    around = header + (26 if _is_demonstration(request) else 0) + (78 if left_out else 30) + _FOOTER
+    unpictured = _unpictured(left_out)
+    titles = 36 + 21 * max(2, len(unpictured)) if unpictured else 30
+    around = header + (26 if _is_demonstration(request) else 0) + titles + _FOOTER
     clear = 1.0 - CLEAR_TOP - CLEAR_BOTTOM
     highest = _HIGHEST_ROW if any(row.view.display is not None for row in shown) else _LOWEST_ROW
     lowest = _LOWEST_ROW if columns == 1 else _LOWEST_CROWDED
@@ -78,7 +81,7 @@ def summary_page(request: ReportRequest) -> NDArray[np.uint8]:
         name = "Highest probability" if len(request.views) > 1 else "Probability"
         large_scale(column, name, request.finding.probability, thresholds(request.gate, applied(request)))
     column.gap(16)
-    _title(column, request, left_out)
+    _title(column, request, unpictured)
     width = (_INSIDE - 16 * (columns - 1)) // columns
     for index, row in enumerate(shown):
         x, y = column.x + (index % columns) * (width + 16), column.y + (index // columns) * height
@@ -122,13 +125,18 @@ def _chosen(request: ReportRequest) -> tuple[list[_Row], list[_Row]]:
     return [row for row in rows if row.number in shown], [row for row in rows if row.number not in shown]
 
 
-def _title(column: Column, request: ReportRequest, left_out: list[_Row]) -> None:
+def _unpictured(left_out: list[_Row]) -> list[str]:
+    """Return the lines that name each view without a picture, as many as it takes: none may be missing here."""
+    others = ", ".join(f"{row.number} {_answer(row.view)}" for row in left_out)
+    return wrapped(f"Not pictured: view {others}", _SMALL, _INSIDE, 1 + len(left_out)) if left_out else []
+
+
+def _title(column: Column, request: ReportRequest, unpictured: list[str]) -> None:
     count = len(heatmap_numbers(request))
     maps = f"; evidence maps: {f'images 2 to {count + 1}' if count > 1 else 'image 2'} of this series" if count else ""
     column.line(f"Images of this study: {len(request.views)}{maps}", 18, MUTED)
-    if left_out:
-        others = ", ".join(f"{row.number} {_answer(row.view)}" for row in left_out)
-        column.paragraph(f"Not pictured: view {others}", _SMALL, lines=2)
+    for line in unpictured:
+        column.line(line, _SMALL)
     column.gap(4)
 
 
@@ -192,9 +200,9 @@ def _remarks(row: _Row) -> str:
 
 def _thumbnail(view: SourceView, box: tuple[int, int]) -> NDArray[np.uint8]:
     """Return a small picture with its outlines: enough to know which image is meant, not to read it."""
-    grey = view.display
-    if grey is None:
+    if view.display is None:
         return np.zeros((1, 1, 3), dtype=np.uint8)
+    grey = in_proportion(view.display, pixel_shape(view))
     scale = min(box[0] / grey.shape[1], box[1] / grey.shape[0])
     size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
     way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC

@@ -21,6 +21,7 @@ from dicom_node.report.sources import (
     UNPAIRED,
     body_part_of,
     image_size,
+    pixel_shape,
     series_of,
     side_of,
     sop_class_of,
@@ -117,9 +118,7 @@ def _displayed_area(view: SourceView) -> Dataset:
     item.DisplayedAreaTopLeftHandCorner = [1, 1]
     item.DisplayedAreaBottomRightHandCorner = [columns, rows]
     item.PresentationSizeMode = "SCALE TO FIT"
-    ratio = text_of(view.header, "PixelAspectRatio").split("\\")
-    usable = len(ratio) == 2 and all(part.isdigit() and int(part) for part in ratio)  # noqa: PLR2004 - vertical, horizontal
-    item.PresentationPixelAspectRatio = [int(part) for part in ratio] if usable else [1, 1]
+    item.PresentationPixelAspectRatio = list(pixel_shape(view))
     return item
 
 

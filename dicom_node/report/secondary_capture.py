@@ -36,6 +36,7 @@ _MOST_BYTES_A_SAMPLE, _MARKERS = 4, 4096
 _SOI, _SOF_55 = b"\xff\xd8", b"\xff\xf7"
 _AT_A_TIME = 2
 _DIRECTIONS = {"A", "P", "R", "L", "H", "F"}
+_OPPOSITES = ({"A", "P"}, {"R", "L"}, {"H", "F"})
 
 
 #: A page's pixels, and in JPEG-LS where that is wanted.
@@ -126,8 +127,14 @@ def _describe_anatomy(dataset: Dataset, request: ReportRequest, pictured: tuple[
 
 def _orientation(view: SourceView) -> list[str]:
     parts = [part.strip().upper() for part in text_of(view.header, "PatientOrientation").split("\\")]
-    usable = len(parts) == 2 and all(part and set(part) <= _DIRECTIONS for part in parts)  # noqa: PLR2004 - row and column
+    usable = len(parts) == 2 and all(_is_direction(part) for part in parts)  # noqa: PLR2004 - row and column
     return parts if usable else []
+
+
+def _is_direction(part: str) -> bool:
+    """Tell whether a text names a direction; AP is none, but a projection in the wrong attribute."""
+    letters = set(part)
+    return bool(letters) and letters <= _DIRECTIONS and not any(pair <= letters for pair in _OPPOSITES)
 
 
 def _copy_loss(dataset: Dataset, source: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dicom_node.core.identifiers import derived_uid, is_usable_uid
@@ -16,6 +17,9 @@ _CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
 #: Body parts without a side (PS3.16 Annex L): Laterality must be absent for them.
 _SPINE = {"CSPINE", "CTSPINE", "TSPINE", "TLSPINE", "LSPINE", "LSSPINE", "SSPINE", "SPINE", "SACRUM", "COCCYX"}
 UNPAIRED = _SPINE | {"ABDOMEN", "CHEST", "HEAD", "JAW", "NECK", "PELVIS", "SKULL", "STERNUM"}
+_PIXEL_SHAPES = ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+#: So coarse that spacings which differ in their last digit are square.
+_FINEST_RATIO, _MOST_RATIO = 100, 10
 #: Larger than any radiograph; bounds coordinates where the header does not give the size.
 _UNBOUNDED = 65535
 
@@ -44,6 +48,23 @@ def image_size(view: SourceView) -> tuple[int, int]:
     sizes = [text_of(view.header, keyword) for keyword in ("Rows", "Columns")]
     rows, columns = (int(size) if size.isdigit() and int(size) else _UNBOUNDED for size in sizes)
     return rows, columns
+
+
+def pixel_shape(view: SourceView) -> tuple[int, int]:
+    """Return a pixel's (height, width) in small whole numbers, from the first attribute that states it.
+
+    Pixel Aspect Ratio is absent where a spacing says the same (PS3.3 C.7.6.3.1.7). Beyond 10 to 1 none is believed.
+    """
+    for keyword in _PIXEL_SHAPES:
+        try:
+            height, width = (float(part) for part in text_of(view.header, keyword).split("\\"))
+            stated = height / width
+        except (ValueError, ZeroDivisionError):
+            continue
+        if 1 / _MOST_RATIO <= stated <= _MOST_RATIO:
+            ratio = Fraction(stated).limit_denominator(_FINEST_RATIO)
+            return ratio.numerator, ratio.denominator
+    return 1, 1
 
 
 def label_of(view: SourceView) -> str:

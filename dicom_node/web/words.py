@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from dicom_node.core.findings import whole_percent
+
 _OUTCOMES = {"positive": "Positive", "negative": "Negative", "inconclusive": "Inconclusive"}
 _WORDS = {"not-analysed": "Not analysed", "waiting": "Waiting for images", "composing": "Being written"}
 _STATES = {"failed": "Failed", "superseded": "Superseded"}
@@ -49,4 +51,4 @@ def tone(row: dict[str, Any]) -> str:
 
 def percent(value: float | None) -> str:
     """Return a probability."""
-    return "" if value is None else f"{value:.0%}"
+    return "" if value is None else whole_percent(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime, timezone
 
 import numpy as np
@@ -190,6 +191,11 @@ def odd_sources():
     requested.RequestedProcedureCodeSequence = Sequence([code("36554-4", "LN", "XR Hand")])
     issuer = Dataset()
     issuer.UniversalEntityID, issuer.UniversalEntityIDType = "1.2.3.4", "ISO"
+    small, wrong = Dataset(), Dataset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small.UniversalEntityID, small.UniversalEntityIDType, small.IdentifierTypeCode = "1.2.3.4", "iso", "m!"
+        wrong.LocalNamespaceEntityID, wrong.UniversalEntityID, wrong.UniversalEntityIDType = "RIS", "1.2.3.4", "I!"
     lonely = Dataset()
     lonely.UniversalEntityID = "1.2.3.4"
     return {
@@ -225,6 +231,13 @@ def odd_sources():
             "IssuerOfAccessionNumberSequence": Sequence([lonely]),
             "ProcedureCodeSequence": Sequence([Dataset()]),
             "ViewCodeSequence": Sequence([code("R-10202", "SRT", "frontal")]),
+        },
+        "illegal-codes": {
+            "SpecificCharacterSet": "ISO_IR 6",
+            "PatientIdentityRemoved": "YES",
+            "PatientOrientation": ["AP", "F"],
+            "IssuerOfPatientIDQualifiersSequence": Sequence([small]),
+            "IssuerOfAccessionNumberSequence": Sequence([wrong]),
         },
         "lossy": {"LossyImageCompression": "01", "LossyImageCompressionRatio": "12.5"},
     }

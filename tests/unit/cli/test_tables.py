@@ -13,6 +13,8 @@ BLOCKED = "study 1.2.3: its images disagree about PatientID"
         ({"result": "failed", "outcome": None, "reason_text": BLOCKED}, f"failed: {BLOCKED}"),
         ({"state": "composing", "outcome": None, "reason_text": None}, "composing"),
         ({"outcome": "positive", "probability": 0.873, "reason_text": None}, "positive (87%)"),
+        ({"outcome": "positive", "probability": 0.9999, "reason_text": None}, "positive (>99%)"),
+        ({"outcome": "negative", "probability": 0.0001, "reason_text": None}, "negative (<1%)"),
     ],
 )
 def test_a_version_says_its_outcome_or_what_it_waits_for_or_why_it_failed(row, words):

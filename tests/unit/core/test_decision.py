@@ -141,6 +141,15 @@ def test_views_that_disagree_beyond_the_margin_are_inconclusive() -> None:
     assert study.probability == 0.9
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.04, 0.9, "4% to 90%"), (0.002, 0.998, "<1% to >99%"), (0.0, 1.0, "<1% to >99%")]
+)
+def test_no_probability_is_told_as_a_certainty(low: float, high: float, words: str) -> None:
+    reason = aggregate((view(Outcome.NEGATIVE, low), view(Outcome.POSITIVE, high)), 0.6, None).reason
+    assert reason is not None
+    assert reason.text.endswith(words)
+
+
 def test_a_failure_outranks_an_image_that_was_never_in_scope() -> None:
     for views in ((CHEST, SKIPPED), (SKIPPED, CHEST)):
         reason = aggregate(views, 0.6, None).reason

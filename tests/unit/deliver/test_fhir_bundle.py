@@ -98,4 +98,5 @@ def test_what_the_images_do_not_have_is_left_out():
     study = replace(bare.study, date="2026", procedure=None)
     report = made(patient=patient, order=order, study=study, algorithm=None)["DiagnosticReport"][0]
     assert {"basedOn", "effectiveDateTime"} & report.keys() == set()
+    assert report["subject"] == {"type": "Patient", "display": "patient without ID and name"}
     assert report["code"]["coding"][0]["code"] == "18748-4"

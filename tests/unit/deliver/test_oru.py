@@ -11,6 +11,7 @@ from hl7apy.parser import parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicom_node.core.errors import DestinationRefused
 from dicom_node.deliver import oru
 from dicom_node.destination_settings import Hl7Destination
 from tests.support.brief import NARRATIVE, ODD, a_summary
@@ -94,6 +95,18 @@ def test_what_a_character_set_cannot_say_becomes_a_question_mark(charset, codec,
     pid = read(made(charset=charset), codec).segment("PID")
     assert str(pid[5][0][0]) == name
     assert str(pid[5][1][0]) == "??"
+
+
+@pytest.mark.parametrize("charset", ["8859/1", "ASCII"])
+@pytest.mark.parametrize("changed", [{"patient_id": "P\u5c71"}, {"issuer": "\u5c71"}, {"accession_number": "A\u5c71"}])
+def test_an_identifier_never_becomes_another_one(charset, changed):
+    whole = a_summary()
+    part = "order" if "accession_number" in changed else "patient"
+    changes = {part: replace(getattr(whole, part), **changed)}
+    with pytest.raises(DestinationRefused, match="UTF-8") as refused:
+        made(charset=charset, **changes)
+    assert "\u5c71" not in str(refused.value)
+    assert "\u5c71".encode() in made(**changes)
 
 
 def test_a_value_cannot_begin_a_segment_of_its_own():

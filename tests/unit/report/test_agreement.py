@@ -58,6 +58,17 @@ def test_the_patient_comes_from_the_first_image_that_names_one():
         assert (made.dataset.PatientID, made.dataset.PatientName) == ("PID-1", "Tester^Anna")
 
 
+@pytest.mark.parametrize("text", ["\\Hand", "Hand\\", "\\ Hand \\ two", "\\" + "x" * 80, "\\"])
+@pytest.mark.parametrize("keyword", ["StudyDescription", "IssuerOfPatientID"])
+def test_a_text_of_several_values_stops_no_result(tmp_path, keyword, text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = cases.header(**{keyword: text})
+    path = tmp_path / "001-sr.dcm"
+    path.write_bytes(encode(compose(cases.request(cases.view(cases.X, source)))[-1].dataset))
+    require_same_identity(cases.STUDY, source, path)
+
+
 @pytest.fixture
 def written(tmp_path):
     def write(**changes):

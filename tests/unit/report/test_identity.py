@@ -106,6 +106,16 @@ def test_issuers_and_requests_are_copied():
     assert request.RequestedProcedureCodeSequence[0].CodeValue == "36554-4"
 
 
+def test_codes_that_are_none_are_mended_or_dropped():
+    made = identify(odd("illegal-codes"), cases.STUDY)
+    (patient,), (order,) = made.IssuerOfPatientIDQualifiersSequence, made.IssuerOfAccessionNumberSequence
+    assert (patient.UniversalEntityID, patient.UniversalEntityIDType) == ("1.2.3.4", "ISO")
+    assert "IdentifierTypeCode" not in patient
+    assert order.LocalNamespaceEntityID == "RIS"
+    assert "UniversalEntityID" not in order
+    assert (made.PatientIdentityRemoved, made.DeidentificationMethod) == ("YES", "not stated by the source image")
+
+
 def test_half_a_designator_is_dropped():
     assert "IssuerOfAccessionNumberSequence" not in identify(odd("odd-sequences"), cases.STUDY)
 
@@ -124,6 +134,12 @@ def test_retired_codes_are_not_written_on():
         (None, "M\u00fcller^J\u00f6rg", "ISO_IR 192"),
         ("ISO_IR 999", "Tester^Anna", "ISO_IR 192"),
         ("GB18030", "Zhang^XiaoDong=\u5f20^\u5c0f\u4e1c", "GB18030"),
+        ("ISO_IR 6", "Tester^Anna", None),
+        ("ISO_IR 6", "M\u00fcller^J\u00f6rg", "ISO_IR 192"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530", ["", "ISO 2022 IR 87"]),
+        (["", "ISO 2022 IR 87"], "\u00d7", "ISO_IR 192"),
+        (["ISO_IR 192", "ISO 2022 IR 87"], "\u5c71^\u7530", "ISO_IR 192"),
+        (["ISO 2022 IR 6", "ISO 2022 IR 149"], "45\u00b0", "ISO_IR 192"),
     ],
 )
 def test_the_character_set_is_the_sources_where_it_fits(named, name, expected):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from pydicom.uid import UID
 from dicom_node.core.findings import Region
 from dicom_node.part10.greyscale import grey_table
 from dicom_node.part10.writer import encode
+from dicom_node.report.heatmap_page import overlaid
 from dicom_node.report.package import compose
 from dicom_node.report.presentation_state import presentation_states
 from tests.conformance import report_cases as cases
@@ -92,6 +94,28 @@ def test_the_text_hangs_below_the_region_and_above_it_at_the_lower_edge():
 
     assert anchor((0.4, 0.5)) > 0.4 * 800 + 48
     assert anchor((0.92, 0.5)) < 0.92 * 800 - 48
+
+
+@pytest.mark.parametrize(
+    ("stated", "shape"),
+    [
+        ({}, [1, 1]),
+        ({"PixelAspectRatio": [4, 2]}, [2, 1]),
+        ({"ImagerPixelSpacing": ["0.2", "0.1"]}, [2, 1]),
+        ({"PixelSpacing": ["0.1", "0.15"], "ImagerPixelSpacing": ["0.2", "0.1"]}, [2, 3]),
+        ({"PixelAspectRatio": [0, 1], "PixelSpacing": ["0.1431", "0.1430"]}, [1, 1]),
+        ({"PixelSpacing": ["1e99999999", "1"], "ImagerPixelSpacing": ["-1", "1"]}, [1, 1]),
+        ({"PixelSpacing": ["0.1"]}, [1, 1]),
+    ],
+)
+def test_the_image_keeps_the_proportions_that_its_source_states(stated, shape):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        request = positive(**stated)
+    state = only(request)
+    assert list(state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio) == shape
+    picture = overlaid(request.views[0])
+    assert picture.shape[0] / picture.shape[1] == pytest.approx(800 * shape[0] / (600 * shape[1]), rel=0.01)
 
 
 def test_a_region_outside_the_image_is_clipped_or_dropped():

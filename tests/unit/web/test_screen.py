@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from dicom_node.cli.main import COMMANDS, build_parser
 from dicom_node.web.facts import Disk
 from dicom_node.web.outside import BundleWord, Certificate, NodeWord
+from dicom_node.web.words import percent
 from tests.support.page_site import NOW, PAGE, Site, picture_uid, study_uid
 
 RULES = Path(__file__).resolve().parents[3] / "config" / "monitoring" / "dicom-node.rules.yml"
@@ -181,3 +182,14 @@ def test_a_picture_that_was_removed_is_missed_and_nothing_else(site, browser):
     assert browser.get(f"/pictures/{picture_uid(1, 'sc-2')}").status_code == 404
     assert browser.get("/").status_code == 200
     assert browser.get(f"/studies/{study_uid(1)}").status_code == 200
+
+
+def test_no_probability_is_shown_as_a_certainty():
+    assert [percent(value) for value in (None, 0.0, 0.004, 0.87, 0.996, 1.0)] == [
+        "",
+        "<1%",
+        "<1%",
+        "87%",
+        ">99%",
+        ">99%",
+    ]
