@@ -45,6 +45,7 @@ _EVENTS = {
     "instance.conflict": _Event(_TRANSFERRED, "U", _MINOR),
     "instance.refused": _Event(_ALERT, "E", _MINOR, ("110132", "Use of Restricted Function")),
     "instance.damaged": _Event(_ALERT, "E", _SERIOUS, ("110135", "Object Security Attributes Changed")),
+    "instance.unreadable": _Event(_ALERT, "E", _SERIOUS, ("110135", "Object Security Attributes Changed")),
     "file.set-aside": _Event(_ALERT, "E", _SERIOUS, ("110135", "Object Security Attributes Changed")),
     "image.analysed": _Event(_ACCESSED, "R"),
     "result.published": _Event(_ACCESSED, "C"),

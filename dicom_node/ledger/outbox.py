@@ -33,6 +33,7 @@ class Due:
     study_instance_uid: str
     destination: str
     folder: str
+    folder_sha256: str
     attempts: int
     interrupted: int
     created_at: float
@@ -54,7 +55,7 @@ def take_due(connection: Connection, destination: str, now: float, limit: int = 
     suspect = case((delivery.c.interrupted > 0, delivery.c.run_after), else_=0.0)
     urgency = case(_URGENCY, value=version.c.outcome, else_=_LEAST_URGENT)
     query = (
-        select(delivery, version.c.number, version.c.folder, study.c.study_instance_uid)
+        select(delivery, version.c.number, version.c.folder, version.c.folder_sha256, study.c.study_instance_uid)
         .join(version, version.c.id == delivery.c.version_id)
         .join(study, study.c.id == delivery.c.study_id)
         .where(
@@ -73,6 +74,7 @@ def take_due(connection: Connection, destination: str, now: float, limit: int = 
             study_instance_uid=row["study_instance_uid"],
             destination=destination,
             folder=row["folder"],
+            folder_sha256=row["folder_sha256"],
             attempts=row["attempts"],
             interrupted=row["interrupted"],
             created_at=row["created_at"],

@@ -58,6 +58,8 @@ class AnalysedView:
     spool_key: SpoolKey
     finding: str
     folder: str | None
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,12 @@ def image(connection: Connection, instance_id: int) -> ImageToAnalyse:
         sha256=row["sha256"],
         size=row["size"],
     )
+
+
+def images_of(connection: Connection, version_id: int) -> list[ImageToAnalyse]:
+    """Return the images that a version lists."""
+    listed = select(version_instance.c.instance_id).where(version_instance.c.version_id == version_id)
+    return [image(connection, instance_id) for instance_id in connection.execute(listed).scalars().all()]
 
 
 def save_analysis(connection: Connection, analysed: Analysed, now: float) -> None:
@@ -193,14 +201,14 @@ def _analysed_views(connection: Connection, listed: Any, bundle_sha256: str) -> 
             instance.c.spool_key,
             analysis.c.finding,
             analysis.c.folder,
+            instance.c.sha256,
+            instance.c.size,
         )
         .join(analysis, (analysis.c.instance_id == instance.c.id) & (analysis.c.bundle_sha256 == bundle_sha256))
         .where(instance.c.id.in_(listed))
         .order_by(instance.c.received_at, instance.c.id)
     ).all()
-    return tuple(
-        AnalysedView(v.sop_class_uid, v.sop_instance_uid, SpoolKey(v.spool_key), v.finding, v.folder) for v in views
-    )
+    return tuple(AnalysedView(*v[:2], SpoolKey(v.spool_key), v.finding, v.folder, v.sha256, v.size) for v in views)
 
 
 def _reports_of(connection: Connection, version_id: int | None) -> tuple[ReportObject, ...]:

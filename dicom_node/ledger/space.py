@@ -44,7 +44,10 @@ class Space:
         """What keeps the node from receiving, in words; empty where nothing does."""
         if self._failure:
             return self._failure
-        free = free_bytes(self._folders.root)
+        try:
+            free = free_bytes(self._folders.root)
+        except OSError as error:
+            return f"storage failed ({error.strerror})"
         if free < self._marks.soft:
             return f"only {free >> 20} MiB are free for the state folder"
         return ""
@@ -73,6 +76,13 @@ class Space:
 
     def tend(self) -> str:
         """Do what is due: free or remake the reserve, try a failed disk again; returns what was done, in a word."""
+        try:
+            return self._tend()
+        except OSError as error:
+            self.note_failure(error)
+            return ""
+
+    def _tend(self) -> str:
         if self._failure:
             if not self._works():
                 return ""

@@ -16,15 +16,35 @@ if TYPE_CHECKING:
 _LATEST = 5
 _MOST_EVENTS = 100_000
 _WAITING = ("ready", "leased", "sending")
+_LEFT: dict[str, Any] = {
+    "failures": 0,
+    "reached_at": None,
+    "failed_at": None,
+    "last_error": "no destination has this name any more: what waits is sent once one has it again",
+}
 
 
 def standing(connection: Connection, destinations: tuple[str, ...]) -> dict[str, Any]:
-    """Return counts and ages (epoch seconds) of the queues, each destination's circuit, and the latest results."""
+    """Return counts and ages (epoch seconds) of the queues, each destination's circuit, and the latest results.
+
+    A destination that is configured no more stands there, too, for as long as something waits for it.
+    """
+    left = {name: _LEFT | _queue_of(connection, name) for name in _left(connection, destinations)}
     return {
         "jobs": _queue(connection, job, job.c.id.is_not(None)),
-        "destinations": {name: _destination(connection, name) for name in destinations},
+        "destinations": {name: _destination(connection, name) for name in destinations} | left,
         "latest": latest(connection),
     }
+
+
+def _left(connection: Connection, destinations: tuple[str, ...]) -> list[str]:
+    """Return the destinations that something waits for, and that are not among these."""
+    waiting = delivery.c.state.in_(("ready", "sending")) & delivery.c.destination.not_in(destinations)
+    return sorted(connection.execute(select(delivery.c.destination).where(waiting).distinct()).scalars())
+
+
+def _queue_of(connection: Connection, name: str) -> dict[str, Any]:
+    return _queue(connection, delivery, delivery.c.destination == name)
 
 
 def _queue(connection: Connection, table: Table, which: ColumnElement[bool]) -> dict[str, Any]:
@@ -54,7 +74,7 @@ def _destination(connection: Connection, name: str) -> dict[str, Any]:
     row = connection.execute(select(*columns).where(destination.c.name == name)).mappings().first()
     known = dict(row) if row else {"failures": 0, "reached_at": None, "failed_at": None, "last_error": None}
     known["last_error"] = known["last_error"] or connection.execute(trouble).scalar()
-    return {**_queue(connection, delivery, mine), **known}
+    return {**_queue_of(connection, name), **known}
 
 
 def latest(connection: Connection, limit: int = _LATEST) -> list[dict[str, Any]]:

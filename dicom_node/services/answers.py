@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dicom_node.services.messages import Analysed, AnalyseJob, ComposeJob, Image
+from dicom_node.services.messages import Analysed, AnalyseJob, Composed, ComposeJob, Image
 
 if TYPE_CHECKING:
     from dicom_node.core.findings import ViewFinding
@@ -16,6 +16,13 @@ def uids_of(job: AnalyseJob | ComposeJob) -> dict[str, Any]:
     if isinstance(job, AnalyseJob):
         return {"study": job.image.study_instance_uid, "sop_instance": job.image.sop_instance_uid}
     return {"study": job.study_instance_uid, "version": job.version}
+
+
+def is_of(answer: Analysed | Composed, job: AnalyseJob | ComposeJob) -> bool:
+    """Tell whether an answer is about the images that were asked about, and no others."""
+    said = (answer.finding,) if isinstance(answer, Analysed) else answer.finding.views
+    asked = (job.image,) if isinstance(job, AnalyseJob) else job.views
+    return {one.sop_instance_uid for one in said} == {one.sop_instance_uid for one in asked}
 
 
 def analysis_facts(answer: Analysed) -> dict[str, Any]:

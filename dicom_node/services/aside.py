@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 class Aside:
     """Runs one task after another in a thread of its own; what a task raises, the next call here raises.
 
-    Use as a context manager: leaving it waits for the last task.
+    Use as a context manager: leaving it waits for the last task. Making one raises RuntimeError where no thread is to
+    be had.
     """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self._last: Future[None] | None = None
+        self._last: Future[None] | None = self._pool.submit(lambda: None)  # the thread is there before any task is
 
     def run(self, task: Callable[[], None]) -> None:
         """Start a task once the one before has ended."""

@@ -9,7 +9,7 @@ import structlog
 
 from dicom_node.core.errors import DicomNodeError
 from dicom_node.services.asking import Answer, read_line
-from dicom_node.services.unix import listen
+from dicom_node.services.unix import accept, listen
 
 if TYPE_CHECKING:
     import socket
@@ -36,9 +36,8 @@ class Control:
     def run(self) -> None:
         """Answer until the node stops."""
         while not self._stopping.is_set():
-            try:
-                sock, _ = self._listener.accept()
-            except TimeoutError:
+            sock = accept(self._listener)
+            if sock is None:
                 continue
             with sock:
                 try:

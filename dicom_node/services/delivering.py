@@ -14,6 +14,7 @@ from dicom_node.deliver.send import backoff_of, open_session
 from dicom_node.destination_settings import demand_of
 from dicom_node.dimse.scu import Outgoing
 from dicom_node.ledger import commitments, destinations, outbox, results
+from dicom_node.ledger.spool import folder_digest
 from dicom_node.services.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ class Courier(Rounds):
         while waiting and not self._stopping.is_set():
             due, parcel = waiting[0]
             try:
+                if folder_digest(parcel.folder) != due.folder_sha256:
+                    waiting.popleft()
+                    self._give_up(due, f"{due.folder} is not what was made: purge the study, then send it again")
+                    continue
                 receipt = session.deliver(parcel)
             except FileNotFoundError as error:
                 waiting.popleft()

@@ -9,11 +9,12 @@ import structlog
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger import audit, jobs, results, storage, studies
+from dicom_node.ledger import audit, jobs, results, studies
 from dicom_node.ledger.jobs import Lease
 from dicom_node.ledger.results import Published, ReportObject
 from dicom_node.ledger.spool import StateFolders, combined_digest, file_digests, move_folder, publish_folder
-from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, image_of, uids_of
+from dicom_node.services import losses
+from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, image_of, is_of, uids_of
 from dicom_node.services.aside import Aside
 from dicom_node.services.drafting import LEAD_S, Drafts, compose_job
 from dicom_node.services.messages import (
@@ -33,6 +34,7 @@ from dicom_node.services.messages import (
     Purged,
     listen,
 )
+from dicom_node.services.unix import accept
 from dicom_node.services.unwritten import Unwritten
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Dispatcher:
         dice: Callable[[], float],
         threads: Threads,
         purge: Callable[[str], int],
+        installed: Callable[[], str],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -88,6 +91,7 @@ class Dispatcher:
         self._dice = dice
         self._threads = threads
         self._purge = purge
+        self._installed = installed
         self._workers = 0
         self._drafts = Drafts(folders)
         self._unwritten = Unwritten()
@@ -108,14 +112,16 @@ class Dispatcher:
         """Accept workers until the node stops."""
         number = 0
         while not self._threads.stopping.is_set():
-            try:
-                sock, _ = self._listener.accept()
-            except TimeoutError:
+            sock = accept(self._listener)
+            if sock is None:
                 continue
             number += 1
             channel = Channel(sock)
             turn_s = self._settings.timeout_s + 2 * _GRACE_S + _LONG_POLL_S
-            self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel), turn_s)  # type: ignore[misc]
+            try:
+                self._threads.start(f"worker-{number}", lambda channel=channel: self._serve(channel), turn_s)  # type: ignore[misc]
+            except RuntimeError:  # no thread is to be had: it comes again
+                channel.close()
         self._listener.close()
 
     def _serve(self, channel: Channel) -> None:
@@ -127,9 +133,7 @@ class Dispatcher:
                 return
             log.info("worker.joined", bundle=hello.bundle_sha256, runtime=hello.runtime, problem=hello.problem)
             if hello.bundle_sha256 != self._settings.bundle_sha256:
-                # The bundle was switched under a running node: start afresh, so that every row names the right one.
-                log.warning("bundle.changed", before=self._settings.bundle_sha256, now=hello.bundle_sha256)
-                self._threads.stopping.set()
+                self._meet_another(hello.bundle_sha256)
                 return
             self._workers += 1
             try:
@@ -140,10 +144,19 @@ class Dispatcher:
             finally:
                 self._workers -= 1
                 self._drafts.clear()  # the next worker may have other settings
-        except (EOFError, OSError, ValueError) as error:
+        except (EOFError, OSError, ValueError, RuntimeError) as error:
             log.info("worker.left", cause=type(error).__name__)
         finally:
             channel.close()
+
+    def _meet_another(self, bundle_sha256: str) -> None:
+        """Turn away a worker that was left behind; a node that was starts afresh: rows must name the right bundle."""
+        ours = self._settings.bundle_sha256
+        if self._installed() == ours:
+            log.warning("worker.stale", bundle=bundle_sha256, installed=ours, reason="restart this worker")
+            return
+        log.warning("bundle.changed", before=ours, now=bundle_sha256)
+        self._threads.stopping.set()
 
     def _serve_one(self, channel: Channel, aside: Aside) -> None:
         lease = self._lease()
@@ -179,7 +192,7 @@ class Dispatcher:
         """Have a result composed before its study is closed; whatever goes wrong, it is composed after it as well."""
         channel.send(job)
         answer = channel.receive(self._settings.timeout_s + _GRACE_S)
-        if isinstance(answer, Composed) and self._drafts.keep(job, answer):
+        if isinstance(answer, Composed) and is_of(answer, job) and self._drafts.keep(job, answer):
             log.info("result.ahead", took_ms=answer.took_ms)
         else:
             log.info("result.not-ahead", reason=answer.error if isinstance(answer, Failed) else None)
@@ -208,9 +221,9 @@ class Dispatcher:
             held = jobs.is_held(connection, lease)
         if not held:
             log.info("answer.dropped", job=lease.job_id, kind=lease.kind)
-        elif isinstance(answer, Analysed) and isinstance(job, AnalyseJob):
+        elif isinstance(answer, Analysed) and isinstance(job, AnalyseJob) and is_of(answer, job):
             self._take_analysis(lease, job, answer)
-        elif isinstance(answer, Composed) and isinstance(job, ComposeJob):
+        elif isinstance(answer, Composed) and isinstance(job, ComposeJob) and is_of(answer, job):
             self._take_composition(lease, job.folder, answer)
         else:
             failed = answer if isinstance(answer, Failed) else Failed("an answer to another question")
@@ -282,7 +295,7 @@ class Dispatcher:
             if jobs.complete(connection, lease):
                 results.save_analysis(connection, analysed, self._clock())
                 if answer.finding.reason is not None and answer.finding.reason.code is ReasonCode.DAMAGED:
-                    self._set_aside(connection, instance_id)
+                    losses.set_aside_as_told(connection, self._folders, instance_id, self._clock())
         if answer.alert:
             self._alert(job, answer.alert)
         finding = answer.finding
@@ -300,12 +313,6 @@ class Dispatcher:
         with self._ledger.transaction() as connection:
             audit.note(connection, self._clock(), "model.alert", detail=alert, **uids)
         log.error("model.alert", reason=alert)
-
-    def _set_aside(self, connection: Any, instance_id: int) -> None:
-        """Take a file out of the spool that is not what was received: its bytes may be sent again."""
-        path = self._folders.instance_path(results.image(connection, instance_id).spool_key)
-        if storage.note_loss(connection, instance_id, "damaged" if path.exists() else "missing", self._clock()):
-            self._folders.set_aside(path)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
         kept = self._place_of(lease.version_id or 0)
@@ -382,6 +389,7 @@ class Dispatcher:
             if lease.version_id is not None:
                 results.fail_version(connection, lease.version_id, error, now)
                 log.critical("result.failed", reason=error)  # a study without a report: somebody must look
+                losses.set_aside_lost(connection, self._folders, lease.version_id, now)
                 return
             image = results.image(connection, lease.instance_id or 0)
             finding = not_analysed(image.sop_instance_uid, Reason(ReasonCode.CRASHED, f"the analysis failed: {error}"))

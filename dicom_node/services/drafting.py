@@ -123,6 +123,8 @@ def compose_job(version: VersionToCompose, folder: str) -> ComposeJob:
                 view.spool_key,
                 FINDING.validate_json(view.finding),
                 view.folder,
+                view.sha256,
+                view.size,
             )
             for view in version.views
         ),

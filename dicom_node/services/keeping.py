@@ -85,7 +85,7 @@ class Keeper:
         while not self._stopping.is_set():
             with self._ledger.transaction() as connection:
                 ids, after = purging.due(connection, position, is_old, _BATCH)
-            purged += sum(self._purge(study_id, is_old) for study_id in ids)
+            purged += sum(self._try_to_purge(study_id, is_old) for study_id in ids)
             if after is None:
                 break
             position = after
@@ -108,6 +108,14 @@ class Keeper:
             purging.note_purged(connection, held, self._clock(), "by hand")
         log.info("study.purged", study=study_instance_uid, instances=len(held.spool_keys), by_hand=True)
         return True
+
+    def _try_to_purge(self, study_id: int, is_old: Callable[[float], bool]) -> bool:
+        """Purge one study; one whose files cannot be removed stays, and is tried again with the next purge."""
+        try:
+            return self._purge(study_id, is_old)
+        except OSError as error:
+            log.error("purge.failed", cause=str(error))  # noqa: TRY400 - said in one line
+            return False
 
     def _purge(self, study_id: int, is_old: Callable[[float], bool]) -> bool:
         with self._ledger.transaction() as connection:

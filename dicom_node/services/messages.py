@@ -85,6 +85,8 @@ class ViewToCompose:
     spool_key: str
     finding: ViewFinding
     folder: str | None
+    sha256: str = ""  # as of an image
+    size: int = 0
 
 
 @dataclass(frozen=True)

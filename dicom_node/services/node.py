@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 _LOCK_WAIT_S = 15.0
 _STOP_S = 10.0
-_LOOK_S, _TELL_S = 0.5, 5.0
+_LOOK_S, _TELL_S, _RELOAD_AGAIN_S = 0.5, 5.0, 5.0
 _LISTENER = "listener"
 _BIND_TRIES = 20
 # Longest turns, seconds: one study to purge, a batch to send, and one large file, or the ledger, to read.
@@ -125,6 +125,7 @@ class Node:
         self.threads = Threads()
         self.reload_wanted = threading.Event()
         self._reloading = threading.Lock()
+        self._reload_at = 0.0
         self._accepting = False
         self._started = time.monotonic()
         self._bell = Bell()
@@ -158,6 +159,7 @@ class Node:
             dice=random.random,
             threads=self.threads,
             purge=self._keeper.purge_on_request,
+            installed=lambda: installed_bundle(self._settings.analysis),
         )
 
     def run(self) -> int:
@@ -206,7 +208,7 @@ class Node:
         said: tuple[str, ...] = ()
         alive_at = 0.0
         while not self.threads.stopping.wait(_LOOK_S):
-            if self.reload_wanted.is_set():
+            if self.reload_wanted.is_set() and time.monotonic() >= self._reload_at:
                 self.reload_wanted.clear()
                 self.reload()
             late = self.threads.heartbeats.late()
@@ -243,8 +245,15 @@ class Node:
             self._intake.apply(reception.intake_settings(settings, self._bundle_sha256))
             self._space.apply(reception.watermarks(settings))
             self._dispatcher.apply(self._dispatch_settings())
-            self._couriers.apply(settings.destinations)
-            self._folders.reloaded.touch(0o600)
+            try:
+                self._auditor.note_settings(settings)
+                self._couriers.apply(settings.destinations)
+                self._folders.reloaded.touch(0o600)
+            except (LedgerUnavailable, OSError) as error:
+                self.reload_wanted.set()  # again, until the ledger has taken it
+                self._reload_at = time.monotonic() + _RELOAD_AGAIN_S
+                log.error("reload.waits", reason=str(error))  # noqa: TRY400 - said in one line
+                return {"refused": f"{error}; it is tried again until it can be written down"}
             log.info("reload.applied", **asdict(found))
             return asdict(found)
 

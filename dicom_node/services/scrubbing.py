@@ -15,7 +15,7 @@ from dicom_node.ledger import audit, instances, storage
 from dicom_node.ledger.instances import Arrival
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.progress import read_progress, write_progress
-from dicom_node.ledger.spool import data_set_digest
+from dicom_node.services.losses import loss_of, set_aside
 from dicom_node.services.threads import pause
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dicom_node.core.study import InstanceHeader, Quiet
     from dicom_node.ledger.database import Database
     from dicom_node.ledger.spool import StateFolders
-    from dicom_node.ledger.storage import Kept, Loss
+    from dicom_node.ledger.storage import Kept
 
 log = structlog.get_logger(__name__)
 
@@ -73,10 +73,17 @@ class Scrubber:
             with self._ledger.transaction() as connection:
                 known = storage.storage_of(connection, folder.name)
             for file in sorted(folder.iterdir()):
-                has_row = known.get(f"{folder.name}/{file.stem}") == "spool"
-                if not has_row and self._is_earlier(file.stat().st_mtime):
-                    adopted += self._adopt(file)
+                if known.get(f"{folder.name}/{file.stem}") != "spool":
+                    adopted += self._try_to_adopt(file)
         return adopted
+
+    def _try_to_adopt(self, file: Path) -> bool:
+        """Take up a file that was there before this start; one that cannot be read is left for a person."""
+        try:
+            return self._is_earlier(file.stat().st_mtime) and self._adopt(file)
+        except OSError as error:
+            log.error("file.unreadable", file=file.name, cause=str(error.strerror))  # noqa: TRY400 - in one line
+            return False
 
     def _is_earlier(self, written: float) -> bool:
         """Tell whether a file was there before this start; what is dated in the future was, and the clock was wrong."""
@@ -91,28 +98,33 @@ class Scrubber:
         if kept is None:
             self._check_ledger()
             return None
-        loss = self._loss(kept)
+        try:
+            self._scrub(kept)
+        except OSError as error:
+            self._note_unreadable(kept, error)
+        return kept.size
+
+    def _scrub(self, kept: Kept) -> None:
+        loss = loss_of(self._folders, kept)
         with self._ledger.transaction() as connection:
             write_progress(connection, "scrub", kept.instance_id)
-            is_lost = loss is not None and storage.note_loss(connection, kept.instance_id, loss, self._clock())
-            if is_lost:
-                self._folders.set_aside(self._folders.instance_path(kept.spool_key))
+            is_lost = loss is not None and set_aside(connection, self._folders, kept, loss, self._clock())
         if is_lost:
             log.error("instance.damaged", study=kept.study_instance_uid, sop_instance=kept.sop_instance_uid, loss=loss)
-        return kept.size
+
+    def _note_unreadable(self, kept: Kept, error: OSError) -> None:
+        """Say that a file cannot be read, and go on behind it; it stays where it is: it may be readable again."""
+        uids = {"study": kept.study_instance_uid, "sop_instance": kept.sop_instance_uid}
+        detail = f"its file cannot be read ({error.strerror}): look at the disk"
+        with self._ledger.transaction() as connection:
+            write_progress(connection, "scrub", kept.instance_id)
+            audit.note(connection, self._clock(), "instance.unreadable", detail=detail, **uids)
+        log.error("instance.unreadable", reason=detail, **uids)
 
     def _check_ledger(self) -> None:
         """Read the ledger's own file once a walk: one too large to be checked at the start is checked here."""
         if not Overview(self._folders.ledger).is_sound():
             log.error("ledger.damaged", reason="stop the node and put a backup back (`dicom-node restore`)")
-
-    def _loss(self, kept: Kept) -> Loss | None:
-        path = self._folders.instance_path(kept.spool_key)
-        try:
-            found = data_set_digest(path, kept.size)
-        except FileNotFoundError:
-            return "missing"
-        return None if found == kept.sha256 else "damaged"
 
     def _adopt(self, file: Path) -> bool:
         try:

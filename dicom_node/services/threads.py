@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,9 +39,10 @@ class Bell:
             self._is_due = True
             pause = self._rung_at + _COALESCE_S - time.monotonic()
         if pause > 0:
-            threading.Timer(pause, self.ring).start()
-        else:
-            self.ring()
+            with suppress(RuntimeError):  # no thread is to be had: whoever waits is woken now
+                threading.Timer(pause, self.ring).start()
+                return
+        self.ring()
 
     def ring(self) -> None:
         """Wake every waiter."""
@@ -120,11 +122,12 @@ class Threads:
         """Run target in a thread until it returns.
 
         It must return soon after `stopping` is set, and ask whether it is at least every turn_s seconds.
+        Raises RuntimeError where no thread is to be had.
         """
         thread = threading.Thread(target=self._run, args=(name, target, turn_s), name=name, daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()]
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _run(self, name: str, target: Callable[[], None], turn_s: float) -> None:
         self.heartbeats.expect(name, turn_s)

@@ -218,8 +218,9 @@ class Workbench:
     def compose(self, job: ComposeJob) -> Composed:
         """Aggregate a study's views and write its report and heatmaps into the job's folder.
 
-        Raises IdentityMismatch, after which nothing may be sent: where an image's header cannot be read, where the
-        images name different patients, or where a written object does not say what its source says.
+        Raises IdentityMismatch, after which nothing may be sent: where an image's file is not what was received or its
+        header cannot be read, where the images name different patients, or where a written object does not say what its
+        source says.
         """
         stages = Stages(self._timer)
         gate = self._model.bundle.gate if self._model.bundle else None
@@ -255,6 +256,10 @@ class Workbench:
 
     def _source_view(self, view: ViewToCompose, study_instance_uid: str) -> SourceView:
         path = self._folders.instance_path(SpoolKey(view.spool_key))
+        if view.sha256 and path.exists() and not _is_whole(path, view):
+            where = f"study {study_instance_uid}: the stored file of image {view.sop_instance_uid}"
+            message = f"{where} is not what was received; send it again"
+            raise IdentityMismatch(message)
         header = _header_of_patient(path, view.sop_instance_uid, study_instance_uid)
         if view.folder is None:
             return SourceView(header, view.finding, None, None)
@@ -262,7 +267,7 @@ class Workbench:
         return SourceView(header, view.finding, display, shown)
 
 
-def _is_whole(path: Path, image: Image) -> bool:
+def _is_whole(path: Path, image: Image | ViewToCompose) -> bool:
     try:
         return data_set_digest(path, image.size) == image.sha256
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from dicom_node.inference import plans
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import notify, process, rebuild
 from dicom_node.services.answers import uids_of
+from dicom_node.services.digest import installed_bundle
 from dicom_node.services.messages import AnalyseJob, Channel, ComposeJob, Failed, Hello, Idle, Message, Next, connect
 from dicom_node.services.model import Model, load_model
 from dicom_node.services.notify import Notifier
@@ -87,7 +88,7 @@ class Worker:
             while not self._stopping.is_set():
                 self._heartbeats.beat(_LOOP)
                 channel = self._connect()
-                if channel is not None:
+                if channel is not None and self._is_current(channel, model):
                     self._serve(channel, bench, model)
         finally:
             self._notifier.stopping()
@@ -109,6 +110,15 @@ class Worker:
         except OSError:  # the node is not up yet, or just restarting
             self._stopping.wait(_RECONNECT_S)
             return None
+
+    def _is_current(self, channel: Channel, model: Model) -> bool:
+        """Tell whether the model is still the installed one; where not, the next worker loads what is there now."""
+        if installed_bundle(self._settings.analysis) == model.sha256:
+            return True
+        log.warning("bundle.replaced", bundle=model.sha256)
+        channel.close()
+        self._stopping.set()
+        return False
 
     def _serve(self, channel: Channel, bench: Workbench, model: Model) -> None:
         try:

@@ -121,7 +121,7 @@ def _rows(outside: Outside) -> Rows:
         failed, failures = recent.failed_results(connection)
         return Rows(
             jobs=_queue(found["jobs"]),
-            destinations={name: _queue(found["destinations"][name]) for name in names},
+            destinations={name: _queue(queue) for name, queue in found["destinations"].items()},
             open_studies=number,
             open_since=since,
             failed=failed,

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from dicom_node.ledger.overview import Overview
+from dicom_node.ledger.standing import standing
 from tests.support.parcels import EXPLICIT, JPEG_LS, PR, RUNGS, SC, SR
 from tests.support.published import Outgoing
 from tests.support.stub_pacs import Listener, StubPacs, accept_association, read_pdu
@@ -224,3 +225,30 @@ def test_versions_of_a_study_arrive_in_their_order_also_after_a_failure(outgoing
         order = [uid for _, uid, _ in stub.stored]
         reports = [row["objects"][3]["sop_instance_uid"] for row in found["versions"]]
         assert [uid for uid in order if uid in reports] == reports
+
+
+def test_c38_a_result_that_changed_on_the_disk_is_not_sent(outgoing):
+    with StubPacs(*ALL) as stub:
+        node = outgoing(stub.destination())
+        node.publish("1.2.1")
+        node.publish("1.2.2")
+        spoilt = next((node.folders.results / "1.2.1-1").glob("*sr*"))
+        spoilt.write_bytes(spoilt.read_bytes().replace(b"P1", b"P7"))
+        (gone,) = (node.folders.results / "1.2.2-1").glob("*pr*")
+        gone.unlink()
+        node.courier("pacs").step()
+        assert stub.stored == []
+    for study in ("1.2.1", "1.2.2"):
+        delivery = node.delivery(study, "pacs")
+        assert delivery["state"] == "dead"
+        assert "is not what was made: purge the study, then send it again" in delivery["last_error"]
+
+
+def test_what_waits_for_a_destination_that_is_configured_no_more_is_told(outgoing):
+    node = outgoing({"name": "pacs", "ae_title": "X", "host": "127.0.0.1", "port": free_port()})
+    node.publish("1.2.1")
+    with node.ledger.transaction() as connection:
+        found = standing(connection, ("another",))["destinations"]
+        assert (found["pacs"]["waiting"], found["another"]["waiting"]) == (1, 0)
+        assert "no destination has this name any more" in found["pacs"]["last_error"]
+        assert set(standing(connection, ("pacs",))["destinations"]) == {"pacs"}

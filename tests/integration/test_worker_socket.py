@@ -45,6 +45,7 @@ class Node:
         self.folders.create()
         self.ledger = open_ledger(self.folders.ledger)
         self.threads, self.bell = Threads(), Bell()
+        self.installed = "bundle"
         self.receive("1.2.3.1")
         settings = DispatchSettings("bundle", timeout_s=0.3, crash_limit=3, destinations=("pacs",))
         self.dispatcher = Dispatcher(
@@ -56,6 +57,7 @@ class Node:
             dice=lambda: 0.5,
             threads=self.threads,
             purge=lambda _uid: 0,
+            installed=lambda: self.installed,
         )
         stopping, publish_ahead = self.threads.stopping, self.dispatcher.publish_ahead
         closer = Closer(self.ledger, "bundle", self.bell, self.clock, stopping, publish_ahead)
@@ -130,7 +132,9 @@ def compose(node, channel, digest=None, content=b"report"):
     folder = node.folders.root / job.folder
     folder.mkdir()
     (folder / "001-sr.dcm").write_bytes(content)
-    finding = StudyFinding(Outcome.NOT_ANALYSED, a_finding().reason, None, (a_finding(),), None)
+    reason = a_finding().reason
+    views = tuple(not_analysed(view.sop_instance_uid, reason) for view in job.views)
+    finding = StudyFinding(Outcome.NOT_ANALYSED, reason, None, views, None)
     item = ComposedObject("sr", "sr", "1.2", "2.25.1", "2.25.2", "1.2.840.10008.1.2.1", "001-sr.dcm")
     channel.send(Composed(finding, digest or folder_digest(folder), (item,)))
     return job
@@ -237,10 +241,48 @@ def test_nonsense_on_the_socket_ends_only_that_connection(node):
     assert isinstance(next_job(node.worker()), AnalyseJob)
 
 
-def test_a_worker_with_another_bundle_restarts_the_node(node):
+def test_a_worker_with_the_bundle_that_is_installed_now_restarts_the_node(node):
+    node.installed = "another"
     node.worker(bundle="another")
     assert node.threads.stopping.wait(60.0)
     assert not node.threads.failed
+
+
+def test_c36_a_worker_that_was_left_behind_is_turned_away_and_the_node_goes_on(node):
+    stale = node.worker(bundle="another")
+    with pytest.raises(EOFError):
+        stale.receive(60.0)
+    assert not node.threads.stopping.is_set()
+    assert isinstance(next_job(node.worker()), AnalyseJob)
+
+
+def test_an_answer_about_another_image_is_not_believed(node):
+    channel = node.worker()
+    next_job(channel)
+    other = not_analysed("1.2.3.99", Reason(ReasonCode.NO_MODEL, "no model"))
+    with capture_logs() as events:
+        channel.send(Analysed(other, None, None))
+        until(lambda: any(event["event"] == "job.failed" for event in events), 60, "the answer is refused")
+    assert next(e["reason"] for e in events if e["event"] == "job.failed") == "an answer to another question"
+    assert not any(line["event"] == "image.analysed" for line in node.study()["history"])
+
+
+def test_c38_an_image_whose_file_changed_before_the_report_may_be_sent_again(node):
+    channel = node.worker()
+    next_job(channel)
+    channel.send(Analysed(a_finding(), None, None))
+    job = next_job(channel)
+    assert isinstance(job, ComposeJob)
+    (view,) = job.views
+    assert (view.sha256, view.size) != ("", 0)
+    path = node.folders.instance_path(view.spool_key)
+    path.write_bytes(b"not what was received")
+    channel.send(Failed("it is not what was received; send it again", permanent=True))
+    study = node.until(lambda found: found["versions"][0]["state"] == "failed")
+    assert [line["event"] for line in study["history"]][-1] == "instance.damaged"
+    assert not path.exists()
+    with node.ledger.transaction() as connection:
+        assert not instances.is_known(connection, "1.2.3.1", view.sha256)
 
 
 def test_a_failure_that_repeating_cannot_mend_fails_the_version_at_once_and_is_said(node):

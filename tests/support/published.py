@@ -15,7 +15,7 @@ from dicom_node.ledger import database, results
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.results import Published
-from dicom_node.ledger.spool import StateFolders
+from dicom_node.ledger.spool import StateFolders, folder_digest
 from dicom_node.services.confirming import Asker, Reports
 from dicom_node.services.delivering import Courier
 from dicom_node.services.rounds import Workplace
@@ -62,7 +62,9 @@ class Outgoing:
             version_id = connection.execute(insert(database.version).values(**row)).inserted_primary_key[0]
             folder = f"results/{study}-{version}"
             objects = write(self.folders.root / folder, study, version)
-            published = Published(outcome, None, None, None, "bundle", folder, "digest", objects)
+            published = Published(
+                outcome, None, None, None, "bundle", folder, folder_digest(self.folders.root / folder), objects
+            )
             names = tuple(item.name for item in self.destinations)
             assert results.publish(connection, version_id, published, names, self._clock())
         self.bell.ring()

@@ -81,3 +81,19 @@ def test_c40_a_ledger_that_met_an_error_of_the_device_counts_too(folders):
     locked.__cause__, broken.__cause__ = RuntimeError("database is locked"), RuntimeError("disk I/O error")
     assert not space.note_failure(locked)
     assert space.note_failure(broken)
+
+
+def test_c40_a_file_system_that_does_not_answer_is_a_storage_that_failed(folders, monkeypatch):
+    space = Space(folders, Watermarks(0, 0, 0))
+
+    def stale(_folder):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "free_bytes", stale)
+        assert space.problem == "storage failed (Stale file handle)"
+        assert not space.accepting()
+        assert space.tend() == ""
+        assert space.has_failed()
+    assert space.tend() == "recovered"
+    assert space.accepting()

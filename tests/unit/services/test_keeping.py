@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from dicom_node.core.delivery import Backoff
 from dicom_node.core.errors import Rejected
@@ -20,6 +22,7 @@ from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.space import Space, Watermarks
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.part10.writer import wrap
+from dicom_node.services import losses
 from dicom_node.services.keeping import GuardedIntake, Keeper
 from dicom_node.services.scrubbing import FOUND, Scrubber
 from tests.unit.ledger.arrivals import CR, an_arrival
@@ -280,7 +283,7 @@ def test_what_is_purged_while_its_file_is_read_again_is_not_lost(store, monkeypa
         store.keeper.purge_study("1.2.1")
         raise FileNotFoundError
 
-    monkeypatch.setattr("dicom_node.services.scrubbing.data_set_digest", purged_meanwhile)
+    monkeypatch.setattr("dicom_node.services.losses.data_set_digest", purged_meanwhile)
     store.scrubber().scrub_next()
     assert store.storage() == {"1.2.1": "purged"}
     assert store.events("instance.damaged") == []
@@ -322,3 +325,45 @@ def test_c40_after_a_failed_sync_nothing_is_begun_until_the_disk_works(store):
         intake.open(request)
     assert space.tend() == "recovered"
     intake.open(request).abort()
+
+
+def test_c40_a_file_that_cannot_be_read_is_told_and_the_scrub_goes_on_behind_it(store, monkeypatch):
+    for number in (1, 2):
+        store.receive(number, content=b"pixels %d" % number)
+    read = losses.data_set_digest
+
+    def fails_once(*_arguments):
+        monkeypatch.setattr(losses, "data_set_digest", read)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(losses, "data_set_digest", fails_once)
+    assert [store.scrubber().scrub_next() for _ in range(3)] == [8, 8, None]
+    assert [record.study_instance_uid for record in store.events("instance.unreadable")] == ["1.2.1"]
+    assert store.storage() == {"1.2.1": "spool", "1.2.2": "spool"}
+
+
+def test_c40_what_cannot_be_read_in_the_spool_keeps_no_node_from_starting(store):
+    (store.folders.instances / "ab" / "a folder").mkdir()
+    store.now = 2e9
+    with capture_logs() as events:
+        assert store.scrubber().adopt_orphans() == 0
+    assert [event["event"] for event in events] == ["file.unreadable"]
+
+
+def test_c40_a_study_whose_files_cannot_be_removed_is_purged_later(store, monkeypatch):
+    for number in (1, 2):
+        store.receive(number)
+    store.answer()
+    for name in ("pacs", "other"):
+        store.deliver(name)
+    store.now += 31 * DAY
+    remove = store.keeper._remove
+
+    def fails_once(_held):
+        monkeypatch.setattr(store.keeper, "_remove", remove)
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(store.keeper, "_remove", fails_once)
+    assert store.purge_due() == 1
+    assert store.storage() == {"1.2.1": "spool", "1.2.2": "purged"}
+    assert store.purge_due() == 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 
+import pytest
+
+from dicom_node.services import unix
 from dicom_node.services.notify import Notifier, notifier, passed_socket
-from dicom_node.services.threads import Heartbeats, Stopping, Threads
+from dicom_node.services.threads import Bell, Heartbeats, Stopping, Threads
 
 
 class Clock:
@@ -77,3 +81,40 @@ def test_only_what_is_passed_to_this_very_process_is_taken():
     assert passed_socket({"LISTEN_FDS": "1", "LISTEN_PID": "1"}) is None
     assert notifier({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "9", "WATCHDOG_PID": "1"}) == Notifier("\0x", None)
     assert passed_socket({"LISTEN_FDS": "0", "LISTEN_PID": str(os.getpid())}) is None
+
+
+def test_c15_without_a_thread_who_waits_is_woken_at_once_and_nothing_is_left_to_join(monkeypatch):
+    bell, threads = Bell(), Threads()
+    bell.ring()
+    with monkeypatch.context() as patch:
+
+        def none_left(_thread):
+            message = "can't start new thread"
+            raise RuntimeError(message)
+
+        patch.setattr(threading.Thread, "start", none_left)
+        bell.ring_soon()
+        assert bell.count() == 2
+        with pytest.raises(RuntimeError):
+            threads.start("loop", lambda: None)
+    threads.join(60.0)
+
+
+def test_c15_a_connection_that_cannot_be_taken_waits_and_ends_no_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(unix, "_AGAIN_S", 0.0)
+    with unix.listen(tmp_path / "sock") as listener, socket.socket(socket.AF_UNIX) as peer:
+        listener.settimeout(60.0)
+        with unix.socket_address(tmp_path / "sock") as address:
+            peer.connect(address)
+        with monkeypatch.context() as patch:
+
+            def no_descriptor(_listener):
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            patch.setattr(socket.socket, "accept", no_descriptor)
+            assert unix.accept(listener) is None
+        taken = unix.accept(listener)
+        assert taken is not None
+        taken.close()
+        listener.settimeout(0.001)
+        assert unix.accept(listener) is None

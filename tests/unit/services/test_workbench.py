@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from dicom_node.core.errors import IdentityMismatch
 from dicom_node.core.findings import Reason, ReasonCode, not_analysed
-from dicom_node.ledger.spool import StateFolders
+from dicom_node.ledger.spool import StateFolders, data_set_digest
 from dicom_node.part10.writer import encode
 from dicom_node.report.package import compose
 from dicom_node.report.request import SR_LADDER
@@ -117,6 +117,18 @@ def test_an_image_whose_file_is_gone_is_to_be_sent_again(bench):
     bench._folders.instance_path("ab/0").unlink()
     with pytest.raises(IdentityMismatch, match=r"the stored file of image .* is gone; send it again"):
         bench.compose(job)
+
+
+def test_c38_a_file_that_changed_since_it_was_received_names_no_patient(bench):
+    job = stored(bench, cases.header(1))
+    path = bench._folders.instance_path("ab/0")
+    size = path.stat().st_size - 200  # of some last part, which is enough for a digest
+    view = replace(job.views[0], sha256=data_set_digest(path, size), size=size)
+    job = replace(job, views=(view,))
+    assert bench.compose(job).objects
+    path.write_bytes(path.read_bytes().replace(b"PID-1", b"PID-7"))
+    with pytest.raises(IdentityMismatch, match=r"the stored file of image .* is not what was received; send it again"):
+        bench.compose(replace(job, folder="work/again"))
 
 
 def test_what_was_written_is_read_again_before_it_is_handed_over(bench, monkeypatch):

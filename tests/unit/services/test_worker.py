@@ -169,3 +169,19 @@ def test_too_little_memory_at_the_start_ends_the_worker_in_one_line(tmp_path, mo
     assert [(event["event"], event["reason"]) for event in events] == [
         ("engine.unavailable", "no room on the GPU for the plan")
     ]
+
+
+def test_c36_a_worker_whose_bundle_was_replaced_ends_before_it_serves_with_the_old_one(make, monkeypatch):
+    class Channel:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(worker, "installed_bundle", lambda _settings: "new")
+    one, channel = make(), Channel()
+    assert one._is_current(channel, Model("new", None, None, None))
+    assert not one._stopping.is_set()
+    assert not one._is_current(channel, Model("old", None, None, None))
+    assert channel.closed
+    assert one._stopping.is_set()
