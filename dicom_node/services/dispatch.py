@@ -183,10 +183,7 @@ class Dispatcher:
             lease = jobs.lease_composition(connection, version_id, self._clock(), self._settings.timeout_s)
         if lease is not None:
             with self._unwritten.given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(draft.job)):
-                try:
-                    self._take_draft(lease, draft)
-                except OSError as error:  # not this thread's end: a worker composes it after a while
-                    self._failed(lease, f"what was composed ahead could not be put in place ({type(error).__name__})")
+                self._place_draft(lease, draft)
 
     def _compose_ahead(self, channel: Channel, job: ComposeJob) -> None:
         """Have a result composed before its study is closed; whatever goes wrong, it is composed after it as well."""
@@ -199,7 +196,7 @@ class Dispatcher:
 
     def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob, aside: Aside) -> None:
         if isinstance(job, ComposeJob) and (draft := self._drafts.take(job)) is not None:
-            self._take_draft(lease, draft)
+            self._place_draft(lease, draft)
             channel.send(Idle())
             return
         try:
@@ -213,7 +210,10 @@ class Dispatcher:
     def _settle(self, lease: Lease, job: AnalyseJob | ComposeJob, answer: Message) -> None:
         """Put an answer in its place, while its worker is at the next job."""
         with self._unwritten.given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(job)):
-            self._take(lease, job, answer)
+            try:
+                self._take(lease, job, answer)
+            except OSError as error:  # the disk's fault, and not the worker's: it is asked again after a while
+                self._failed(lease, f"the answer could not be put in place ({type(error).__name__})")
         self._bell.ring()
 
     def _take(self, lease: Lease, job: AnalyseJob | ComposeJob, answer: Message) -> None:
@@ -321,6 +321,13 @@ class Dispatcher:
             self._failed(lease, "the result folder does not have the digest that the worker stated")
             return
         self._publish_version(lease, answer, kept, digests)
+
+    def _place_draft(self, lease: Lease, draft: Draft) -> None:
+        """Publish what was composed ahead; where the disk does not let it, a worker composes it after a while."""
+        try:
+            self._take_draft(lease, draft)
+        except OSError as error:
+            self._failed(lease, f"what was composed ahead could not be put in place ({type(error).__name__})")
 
     def _take_draft(self, lease: Lease, draft: Draft) -> None:
         kept = self._place_of(lease.version_id or 0)

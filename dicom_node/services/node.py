@@ -246,11 +246,10 @@ class Node:
             self._space.apply(reception.watermarks(settings))
             self._dispatcher.apply(self._dispatch_settings())
             try:
-                self._auditor.note_settings(settings)
                 self._couriers.apply(settings.destinations)
                 self._folders.reloaded.touch(0o600)
             except (LedgerUnavailable, OSError) as error:
-                self.reload_wanted.set()  # again, until the ledger has taken it
+                self.reload_wanted.set()  # the rest of it, until the disk has taken it
                 self._reload_at = time.monotonic() + _RELOAD_AGAIN_S
                 log.error("reload.waits", reason=str(error))  # noqa: TRY400 - said in one line
                 return {"refused": f"{error}; it is tried again until it can be written down"}

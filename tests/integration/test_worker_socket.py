@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from dicom_node.core.study import Quiet
 from dicom_node.ledger import instances
 from dicom_node.ledger.database import open_ledger
 from dicom_node.ledger.overview import Overview
-from dicom_node.ledger.spool import StateFolders, folder_digest
+from dicom_node.ledger.spool import StateFolders, folder_digest, publish_folder
 from dicom_node.services.closing import Closer
 from dicom_node.services.dispatch import Dispatcher, DispatchSettings
 from dicom_node.services.messages import (
@@ -223,6 +224,27 @@ def test_a_result_folder_that_changed_on_the_way_is_not_believed(node):
     compose(node, channel, digest="0" * 64)
     compose(node, channel)
     node.until(lambda found: found["versions"][0]["state"] == "published")
+
+
+def test_c40_an_answer_that_the_disk_does_not_take_is_asked_for_again(node, monkeypatch):
+    failing = ["once"]
+
+    def publish(source, target):
+        if failing:
+            failing.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        publish_folder(source, target)
+
+    monkeypatch.setattr("dicom_node.services.dispatch.publish_folder", publish)
+    channel = node.worker()
+    next_job(channel)
+    channel.send(Analysed(a_finding(), None, None))
+    with capture_logs() as events:
+        compose(node, channel)
+        compose(node, channel)
+        node.until(lambda found: found["versions"][0]["state"] == "published")
+    said = [event["reason"] for event in events if event["event"] == "job.failed"]
+    assert said == ["the answer could not be put in place (OSError)"]
 
 
 def test_an_error_is_tried_again(node):

@@ -1,4 +1,4 @@
-"""A node that reads its settings again while the ledger cannot be written goes on, and does it again."""
+"""A node that reads its settings again and fails in the middle of it goes on, and does the rest later."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def node(tmp_path):
 
 
 @pytest.mark.parametrize("error", [LedgerUnavailable("the ledger cannot be written"), OSError(30, "Read-only")])
-def test_c49_a_reload_that_cannot_be_written_down_is_done_again_and_ends_nothing(node, monkeypatch, error):
+def test_c49_a_reload_that_fails_in_the_middle_is_done_again_and_ends_nothing(node, monkeypatch, error):
     with monkeypatch.context() as patch:
 
-        def fails(_settings):
+        def fails(_destinations):
             raise error
 
-        patch.setattr(node._auditor, "note_settings", fails)
+        patch.setattr(node._couriers, "apply", fails)
         assert "tried again" in node.reload()["refused"]
     assert node.reload_wanted.is_set()
     assert node.reload()["applied"] == ()
