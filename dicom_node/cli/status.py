@@ -12,7 +12,7 @@ from dicom_node.cli.words import age, counted, print_json, when
 from dicom_node.core.errors import LedgerError
 from dicom_node.core.findings import whole_percent
 from dicom_node.ledger.spool import StateFolders, free_bytes
-from dicom_node.services.asking import NodeSilent, ask
+from dicom_node.services.asking import NodeClosed, NodeSilent, ask
 
 if TYPE_CHECKING:
     import argparse
@@ -38,12 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def standing_now(settings: Settings) -> dict[str, Any]:
-    """Return what the running node says, else what its ledger says, and the disk."""
+    """Return what the running node says, else what its ledger says, and the disk; running: None where nobody knows."""
     folders = StateFolders.of(settings.node)
     try:
         found = {"running": True, **ask(folders.control, "status")}
     except NodeSilent as silence:
-        found = {"running": False, "accepting": False, "why": str(silence), **_from_ledger(settings, folders)}
+        running = None if isinstance(silence, NodeClosed) else False
+        found = {"running": running, "accepting": False, "why": str(silence), **_from_ledger(settings, folders)}
     if folders.root.is_dir():
         found["disk"] = {"free_mib": free_bytes(folders.root) // _MIB, "reserve_mib": settings.node.reserve_mib}
     return found
@@ -69,7 +70,7 @@ def _print(found: dict[str, Any], settings: Settings) -> None:
     node = settings.node
     if not found["running"]:
         ledger = f"; {found['ledger_problem']}" if "ledger_problem" in found else ""
-        print(f"NOT RUNNING: {found['why']}{ledger}")
+        print(f"{'UNKNOWN' if found['running'] is None else 'NOT RUNNING'}: {found['why']}{ledger}")
     elif found["accepting"]:
         print(f"accepting as {node.ae_title}, for {age(found['running_for_s'])} (dicom-node {found['version']})")
     elif found["problem"]:

@@ -21,6 +21,10 @@ class NodeSilent(Retryable):
     """No node answers: it is not running, or runs with another configuration."""
 
 
+class NodeClosed(NodeSilent):
+    """This user may not ask: whether a node runs is not known."""
+
+
 def ask(path: Path, command: str, timeout_s: float = 10.0, **arguments: Any) -> Answer:
     """Return a running node's answer; {"error": …} is one line for a person. Raises NodeSilent where none answers."""
     try:
@@ -32,7 +36,7 @@ def ask(path: Path, command: str, timeout_s: float = 10.0, **arguments: Any) -> 
             return read_line(sock)
     except PermissionError as error:
         message = f"{path} may be opened by the service's user only: run this with sudo"
-        raise NodeSilent(message) from error
+        raise NodeClosed(message) from error
     except (OSError, ValueError) as error:
         raise NodeSilent(SILENT) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -125,3 +126,16 @@ def test_init_finds_the_address_that_faces_a_pacs_of_either_family(monkeypatch):
     monkeypatch.setattr(init.socket, "socket", lambda *given: closing(Probe(*given)))
     assert init._facing("192.0.2.20") == "192.0.2.5"
     assert init._facing("2001:db8::20") == "2001:db8::5"
+
+
+def test_who_may_not_ask_the_node_is_not_told_that_it_does_not_run(two, monkeypatch, capsys):
+    def closed(_path):
+        raise PermissionError
+
+    monkeypatch.setattr("dicom_node.services.asking.socket_address", closed)
+    assert main(["status", "--config", two]) == exits.SILENT
+    told = capsys.readouterr().out
+    assert told.startswith("UNKNOWN: ")
+    assert "run this with sudo" in told
+    assert main(["status", "--json", "--config", two]) == exits.SILENT
+    assert json.loads(capsys.readouterr().out)["running"] is None
