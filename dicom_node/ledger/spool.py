@@ -147,6 +147,10 @@ class StateFolders:
         """Return the file of a received instance."""
         return self.instances / f"{key}.dcm"
 
+    def name_of_result(self, version_id: int) -> str:
+        """Return where a version is published, as a path from the state folder."""
+        return f"{self.results.name}/{version_id % 256:02x}/{version_id}"
+
     def set_aside(self, file: Path) -> None:
         """Move a file of the spool into the quarantine, durably; what is gone already is no error."""
         make_folder(self.quarantine)

@@ -9,7 +9,8 @@ import structlog
 
 from dicom_node.core.errors import DicomNodeError
 from dicom_node.services.asking import Answer, read_line
-from dicom_node.services.unix import accept, listen
+from dicom_node.services.listening import accept
+from dicom_node.services.unix import listen
 
 if TYPE_CHECKING:
     import socket

@@ -17,6 +17,7 @@ from dicom_node.services import losses
 from dicom_node.services.answers import analysis_facts, fields_of, finding_facts, image_of, is_of, uids_of
 from dicom_node.services.aside import Aside
 from dicom_node.services.drafting import LEAD_S, Drafts, compose_job
+from dicom_node.services.listening import accept
 from dicom_node.services.messages import (
     AHEAD,
     FINDING,
@@ -34,7 +35,6 @@ from dicom_node.services.messages import (
     Purged,
     listen,
 )
-from dicom_node.services.unix import accept
 from dicom_node.services.unwritten import Unwritten
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Dispatcher:
             lease = jobs.lease_composition(connection, version_id, self._clock(), self._settings.timeout_s)
         if lease is not None:
             with self._unwritten.given_again(lease), structlog.contextvars.bound_contextvars(**uids_of(draft.job)):
-                self._place_draft(lease, draft)
+                self._take_draft(lease, draft)
 
     def _compose_ahead(self, channel: Channel, job: ComposeJob) -> None:
         """Have a result composed before its study is closed; whatever goes wrong, it is composed after it as well."""
@@ -196,7 +196,7 @@ class Dispatcher:
 
     def _do(self, channel: Channel, lease: Lease, job: AnalyseJob | ComposeJob, aside: Aside) -> None:
         if isinstance(job, ComposeJob) and (draft := self._drafts.take(job)) is not None:
-            self._place_draft(lease, draft)
+            self._take_draft(lease, draft)
             channel.send(Idle())
             return
         try:
@@ -309,34 +309,28 @@ class Dispatcher:
 
     def _alert(self, job: AnalyseJob, alert: str) -> None:
         """Say what is wrong with the machine where people look: in the log and in the study's history."""
-        uids = uids_of(job)
         with self._ledger.transaction() as connection:
-            audit.note(connection, self._clock(), "model.alert", detail=alert, **uids)
+            audit.note(connection, self._clock(), "model.alert", detail=alert, **uids_of(job))
         log.error("model.alert", reason=alert)
 
     def _take_composition(self, lease: Lease, folder: str, answer: Composed) -> None:
-        kept = self._place_of(lease.version_id or 0)
+        kept = self._folders.name_of_result(lease.version_id or 0)
         digests = self._publish(folder, kept, answer.folder_sha256)
         if digests is None:
             self._failed(lease, "the result folder does not have the digest that the worker stated")
             return
         self._publish_version(lease, answer, kept, digests)
 
-    def _place_draft(self, lease: Lease, draft: Draft) -> None:
+    def _take_draft(self, lease: Lease, draft: Draft) -> None:
         """Publish what was composed ahead; where the disk does not let it, a worker composes it after a while."""
+        kept = self._folders.name_of_result(lease.version_id or 0)
         try:
-            self._take_draft(lease, draft)
+            move_folder(self._folders.root / draft.folder, self._folders.root / kept)
         except OSError as error:
             self._failed(lease, f"what was composed ahead could not be put in place ({type(error).__name__})")
-
-    def _take_draft(self, lease: Lease, draft: Draft) -> None:
-        kept = self._place_of(lease.version_id or 0)
-        move_folder(self._folders.root / draft.folder, self._folders.root / kept)
+            return
         self._publish_version(lease, draft.composed, kept, draft.digests, ahead=True)
         self._bell.ring()
-
-    def _place_of(self, version_id: int) -> str:
-        return f"{self._folders.results.name}/{version_id % 256:02x}/{version_id}"
 
     def _publish_version(
         self, lease: Lease, answer: Composed, kept: str, digests: dict[str, str], *, ahead: bool | None = None

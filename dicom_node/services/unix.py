@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-log = structlog.get_logger(__name__)
-
-_AGAIN_S = 0.5
 
 
 def listen(path: Path) -> socket.socket:
@@ -28,18 +21,6 @@ def listen(path: Path) -> socket.socket:
     path.chmod(0o600)
     listener.listen(8)
     return listener
-
-
-def accept(listener: socket.socket) -> socket.socket | None:
-    """Return the next connection; None where none came in time, or it cannot be taken now: then it waits."""
-    try:
-        return listener.accept()[0]
-    except TimeoutError:
-        return None
-    except OSError as error:  # no descriptor or no memory is left
-        log.error("connection.waits", cause=str(error))  # noqa: TRY400 - said in one line
-        time.sleep(_AGAIN_S)
-        return None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from dicom_node.services import unix
+from dicom_node.services import listening, unix
 from dicom_node.services.notify import Notifier, notifier, passed_socket
 from dicom_node.services.threads import Bell, Heartbeats, Stopping, Threads
 
@@ -101,7 +101,7 @@ def test_c15_without_a_thread_who_waits_is_woken_at_once_and_nothing_is_left_to_
 
 
 def test_c15_a_connection_that_cannot_be_taken_waits_and_ends_no_loop(tmp_path, monkeypatch):
-    monkeypatch.setattr(unix, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(listening, "_AGAIN_S", 0.0)
     with unix.listen(tmp_path / "sock") as listener, socket.socket(socket.AF_UNIX) as peer:
         listener.settimeout(60.0)
         with unix.socket_address(tmp_path / "sock") as address:
@@ -112,9 +112,9 @@ def test_c15_a_connection_that_cannot_be_taken_waits_and_ends_no_loop(tmp_path, 
                 raise OSError(errno.EMFILE, "Too many open files")
 
             patch.setattr(socket.socket, "accept", no_descriptor)
-            assert unix.accept(listener) is None
-        taken = unix.accept(listener)
+            assert listening.accept(listener) is None
+        taken = listening.accept(listener)
         assert taken is not None
         taken.close()
         listener.settimeout(0.001)
-        assert unix.accept(listener) is None
+        assert listening.accept(listener) is None
