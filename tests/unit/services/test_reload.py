@@ -1,4 +1,4 @@
-"""A reload that cannot be written into the trail changes nothing, and ends nothing."""
+"""A reload that fails ends nothing: unchanged where the trail cannot take it, done again where it had begun."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from dicom_node import settings as configuration
 from dicom_node.core.errors import LedgerUnavailable
 from dicom_node.ledger.database import open_ledger
+from dicom_node.ledger.overview import Overview
 from dicom_node.ledger.spool import StateFolders
 from dicom_node.services import notify
 from dicom_node.services.node import Node, Surroundings
@@ -27,7 +28,9 @@ def node(config):
     folders = StateFolders.of(settings.node)
     folders.create()
     ledger = open_ledger(folders.ledger)
-    yield Node(settings, folders, ledger, Surroundings(config, notify.notifier()))
+    node = Node(settings, folders, ledger, Surroundings(config, notify.notifier()))
+    yield node
+    node._dispatcher._listener.close()
     ledger.close()
 
 
@@ -49,3 +52,17 @@ def test_what_the_ledger_cannot_take_is_refused_and_the_settings_in_force_stay(n
 def test_a_garbled_file_is_refused(node, config):
     config.write_text("[node]\nport = " + "9" * 5000)
     assert "not valid TOML" in node.reload()["refused"]
+
+
+@pytest.mark.parametrize("error", [LedgerUnavailable("the ledger cannot be written"), OSError(30, "Read-only")])
+def test_c49_a_reload_that_fails_in_the_middle_is_done_again_and_ends_nothing(node, monkeypatch, error):
+    with monkeypatch.context() as patch:
+
+        def fails(_destinations):
+            raise error
+
+        patch.setattr(node._couriers, "apply", fails)
+        assert "tried again" in node.reload()["refused"]
+    assert node.reload_wanted.is_set()
+    assert node.reload()["applied"] == ()
+    assert [record.event for record in Overview(node._folders.ledger).trail()][-1] == "node.reloaded"
